@@ -1,0 +1,1 @@
+"""The one declaration of frames, messages and registers, shared by gateware, twin and host."""
