@@ -1,0 +1,1 @@
+"""Gateware of the relay: the stages from a detector's click to an announced outcome."""
