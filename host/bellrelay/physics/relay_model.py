@@ -1,4 +1,4 @@
-"""The relay as the closed forms see it: what interferes, where it lands, what else makes a click."""
+"""The relay as the closed forms see it: what interferes, where it lands, what else clicks."""
 
 from __future__ import annotations
 
@@ -123,4 +123,4 @@ class RelayModel:
 def _require_unit(name: str, value: ArrayLike) -> None:
     array = np.asarray(value, np.float64)
     if not np.all((array >= 0.0) & (array <= 1.0)):
-        raise ValueError(f"{name} must lie in 0..1, got {value}")
+        raise ValueError(f"{name} must lie in 0..1, got {value!r}")

@@ -6,7 +6,7 @@ A phase-randomised pulse is a Poisson mixture of photon numbers, so
 
 and Y_11 is the mixed derivative at a = b = 0. Of one silent set of cells S that collects the parts
 alpha and beta of Alice's and Bob's light with swing gamma sqrt(a b), that derivative is
-g(S) = (1 - alpha)(1 - beta) + gamma^2 / 4; a pattern is a signed sum of such terms, as for the gains.
+g(S) = (1 - alpha)(1 - beta) + gamma^2 / 4; a pattern is a signed sum of these, as for the gains.
 For M = 1 and both outcomes it is Eqs. (A9) and (A11) of Ma and Razavi, PRA 86, 062319 (2012); the
 rest is derived here. It is a model truth, never a security bound.
 """
