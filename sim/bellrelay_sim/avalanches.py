@@ -1,4 +1,4 @@
-"""Detector physics in time order: dark counts, dead time, afterpulses, jitter, cables, sync tags."""
+"""Detector physics in time order: dark counts, dead time, afterpulses, jitter, cables, sync."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Single-photon detectors: their parameters, the two usual sets of them, and fates of detections."""
+"""Single-photon detectors: parameters, the two usual sets of them, fates of detections."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Detector:
     """One detector with its cable.
 
     name: as in reports. port: of the beam splitter, "c" or "d". polarisation: "H" or "V" behind a
-    polarising splitter, None if it sees all light of its port. efficiency: factor on both arms' eta,
-    0..1. dark_rate_hz: dark counts per second, spread evenly over time. dead_time_ps: after an
+    polarising splitter, None if it sees all light of its port. efficiency: factor on both arms'
+    eta, 0..1. dark_rate_hz: dark counts per second, spread evenly over time. dead_time_ps: after an
     avalanche, non-extending; what would fall into it does not happen at all. jitter_ps: standard
     deviation of the electrical pulse against the avalanche; it does not shift the dead time.
     afterpulse_probability: that a click leaves a trapped carrier, which fires the detector again

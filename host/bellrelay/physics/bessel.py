@@ -66,7 +66,7 @@ def i0_second_difference(x: Floats, dx: Floats, dy: Floats) -> Floats:
         weight /= k * k
         for power, square in zip(powers, squares, strict=True):
             power *= square
-        total = total + weight * (powers[0] - powers[1] - powers[2] + powers[3])
+        total = total + weight * ((powers[0] - powers[2]) - (powers[1] - powers[3]))
     values = [i0(np.where(small, 0.0, c)) for c in corners]
-    exact = values[0] - values[1] - values[2] + values[3]
+    exact = (values[0] - values[2]) - (values[1] - values[3])
     return np.asarray(np.where(small, total, exact), np.float64)

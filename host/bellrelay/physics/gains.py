@@ -1,8 +1,8 @@
 """Gains and error rates of phase-randomised weak coherent pulses at a relay.
 
 Model. Alice's and Bob's pulses meet at a 50:50 beam splitter with ports c and d. In mode m (early
-or late, H or V) they bring a_m and b_m detectable photons on average; with the random relative phase
-phi of a slot and s_m = -1 where exactly one of the two has bit 1 in X and m = 1, else s_m = 1,
+or late, H or V) they bring a_m and b_m detectable photons on average; with the random relative
+phase phi of a slot and s_m = -1 where exactly one of the two has bit 1 in X and m = 1, else 1,
 a cell of port c (+) or d (-) that gets the share r of its port's light sees the mean number
 
     lambda = r [ (a_m + b_m) / 2  +/-  s_m sqrt(M a_m b_m) cos(phi) ] = A + B cos(phi)
