@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+
 from bellrelay_sim.verilator_tool import (
     VerilatorMissing,
     verilator_command,

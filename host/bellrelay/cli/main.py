@@ -83,7 +83,7 @@ def build_app(called: str | None) -> typer.Typer:
 def called_verb(arguments: Sequence[str]) -> str | None:
     """The first argument that is no option: none of our own options takes a value."""
     if "_BELLRELAY_COMPLETE" in os.environ:
-        # The shell asks for completions: its words are in the environment, the command's name first.
+        # The shell asks for completions of the words in the environment, our own name first.
         arguments = os.environ.get("_TYPER_COMPLETE_ARGS", "").split()[1:]
     return next((word for word in arguments if not word.startswith("-")), None)
 

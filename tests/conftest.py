@@ -1,0 +1,59 @@
+"""What all tests share: programs that may be absent, Verilator on PATH, hypothesis' profile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadline: the first example pays for a compilation by numba. print_blob: a failure that only
+# another machine has seen can be replayed here.
+settings.register_profile(
+    "bellrelay",
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("bellrelay")
+
+
+def _missing(reason: str) -> None:
+    """Skip, but fail where BELLRELAY_CI=1 says that everything has been installed."""
+    if os.environ.get("BELLRELAY_CI") == "1":
+        pytest.fail(f"{reason} (BELLRELAY_CI=1: not skipped)", pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def requires_program() -> Callable[[str, str], str]:
+    """Call it with a program and the line that installs it: gives its path, or skips the test."""
+
+    def require(name: str, install_line: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            _missing(f"{name} is not installed: {install_line}")
+        assert path is not None
+        return path
+
+    return require
+
+
+@pytest.fixture(scope="session")
+def verilator_on_path() -> Iterator[dict[str, str]]:
+    """The environment in which Verilator runs, in `os.environ` too while the session lasts.
+
+    cocotb's runner looks for `verilator` in the PATH of this process.
+    """
+    from bellrelay_sim.verilator_tool import VerilatorMissing, verilator_environment
+
+    try:
+        environment = verilator_environment()
+    except VerilatorMissing as error:
+        _missing(str(error))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        yield environment
