@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if explained is None:
             raise
         if os.environ.get("BELLRELAY_TRACEBACK"):
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         line, code = explained
         print(f"bellrelay: {line}", file=sys.stderr)
         sys.exit(code)
