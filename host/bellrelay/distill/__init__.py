@@ -1,0 +1,1 @@
+"""From announced slots to a secret key: pure functions on arrays."""
