@@ -40,7 +40,8 @@ class SimulatedLink:
     Times in ps. A pulse of slot k is centred at k * slot_period_ps + early_centre_ps (mode early,
     and both polarisations) or + late_centre_ps, plus its arm's delay; its arrival times have
     standard deviation pulse_sigma_ps. The windows, half open, are what the relay is expected to
-    gate on: the simulation does not gate. The relay undoes a detector's cable with deskew = cable_delay_ps.
+    gate on: the simulation does not gate. The relay undoes a detector's cable with
+    deskew = cable_delay_ps.
 
     mode_overlap is M = |<psi_a|psi_b>|^2 for equal delays; it falls with the arms' relative delay.
     misalignment_z, misalignment_x: probability that Bob sends the other bit than the one he logs.

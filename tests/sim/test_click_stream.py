@@ -124,7 +124,7 @@ def test_delay_drift_moves_the_clicks() -> None:
 
 
 def test_each_arm_keeps_its_own_delay() -> None:
-    """Alice 3 ns late: her clicks, a third of all, come at 5500 and 10500, Bob's at 2500 and 7500."""
+    """Alice 3 ns late: her clicks, a third of all, come at 5500 and 10500; Bob's do not move."""
     link = SimulatedLink(
         alice=one_setting(0.2, 0.0),
         bob=one_setting(0.4, 0.0),
