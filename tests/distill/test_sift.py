@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from bellrelay.distill.sift import BASIS_X, BASIS_Z, bob_flips, sift
 from bellrelay.wire.outcomes import Outcome
 

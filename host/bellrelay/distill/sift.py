@@ -7,7 +7,7 @@ because a pattern table has already turned clicks into an outcome.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +20,12 @@ BASIS_Z = 0
 BASIS_X = 1
 
 
-class Sifted(NamedTuple):
+@dataclass(frozen=True)
+class Sifted:
     """Announced slots in which both parties used one basis; every array has the shape (m,).
 
-    index: int64, position in the arrays that were given. basis: uint8. alice, bob: uint8 bits, Bob's
-    flipped where the rule says so: they are equal unless there was an error.
+    index: int64, position in the arrays that were given. basis: uint8. alice, bob: uint8, bits,
+    Bob's flipped where the rule says so: they are equal unless there was an error.
     """
 
     index: NDArray[np.int64]
@@ -54,7 +55,10 @@ def bob_flips(outcome: NDArray[np.uint8], basis: NDArray[np.uint8]) -> NDArray[n
     -------
     (n,) uint8, 0 or 1.
     """
-    return ((basis == BASIS_Z) | (outcome == Outcome.PSI_MINUS)).astype(np.uint8)
+    flips: NDArray[np.uint8] = ((basis == BASIS_Z) | (outcome == Outcome.PSI_MINUS)).astype(
+        np.uint8
+    )
+    return flips
 
 
 def sift(

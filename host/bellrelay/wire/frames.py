@@ -104,7 +104,7 @@ class Field:
 def command_word(address: int, count: int) -> int:
     """Address in bits 15..0, number of registers in bits 31..16.
 
-    Raises:
+    Raises
     ------
     ValueError
         Out of range.
@@ -157,7 +157,7 @@ def encode_frame(
     payload
         Words (0 to 2**32 - 1), or bytes whose number is a multiple of four.
 
-    Raises:
+    Raises
     ------
     ValueError
         Payload longer than 65535 words, or not whole words.

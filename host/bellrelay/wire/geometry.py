@@ -41,7 +41,7 @@ class BoardGeometry:
     board
         Name, at most 16 ASCII characters.
 
-    Raises:
+    Raises
     ------
     ValueError
         Naming the parameter and what is allowed.

@@ -104,11 +104,11 @@ def pattern_table(encoding: Encoding, ports: tuple[int, ...]) -> list[int]:
     ports
         Output port (0 or 1) for every detector; both ports must occur.
 
-    Returns:
+    Returns
     -------
     list of int, length ``2**(2N + 1)``.
 
-    Raises:
+    Raises
     ------
     ValueError
         For an unknown encoding, a wrong number of detectors or ports.

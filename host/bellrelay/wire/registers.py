@@ -107,7 +107,7 @@ class Block:
 class RegisterMap:
     """The register map of a board with the given geometry.
 
-    Attributes:
+    Attributes
     ----------
     blocks : tuple of Block
     """
@@ -320,7 +320,7 @@ class RegisterMap:
     def address(self, name: str, index: int = 0) -> int:
         """Word address of element ``index``.
 
-        Raises:
+        Raises
         ------
         KeyError
             No register of that name.
