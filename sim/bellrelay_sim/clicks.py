@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ _PHOTONS, _DARK, _DETECTORS, _SYNC = 16, 17, 18, 19
 _MAX_TIME = 2**62
 _FIRST_BUFFER = 1 << 16
 DEFAULT_CHUNK = 10_000_000
+_Item = TypeVar("_Item", bound=np.generic)
 
 
 class Clicks(NamedTuple):
@@ -65,18 +66,18 @@ class ClickStream:
             ph.next_point(self._point, self._point_fraction, self._photon_rng, self._ceiling)
         else:
             self._point[ph.POINT_SLOT] = _MAX_TIME
-        self._photon_times = np.empty(_FIRST_BUFFER, np.int64)
-        self._photon_detectors = np.empty(_FIRST_BUFFER, np.uint8)
+        self._photon_times: NDArray[np.int64] = np.empty(_FIRST_BUFFER, np.int64)
+        self._photon_detectors: NDArray[np.uint8] = np.empty(_FIRST_BUFFER, np.uint8)
         self._n_photons = 0
 
         self._state = np.zeros(av.N_STATE, np.int64)
         self._dark_fraction = np.zeros(1)
         av.next_dark(self._state, self._dark_fraction, self._dark_rng, self._cumulative_dark)
         self._fired_last = np.full(len(detectors), av.LONG_AGO, np.int64)
-        self._pending_times = np.empty(64, np.int64)
-        self._pending_detectors = np.empty(64, np.uint8)
-        self._times = np.empty(_FIRST_BUFFER, np.int64)
-        self._channels = np.empty(_FIRST_BUFFER, np.uint8)
+        self._pending_times: NDArray[np.int64] = np.empty(64, np.int64)
+        self._pending_detectors: NDArray[np.uint8] = np.empty(64, np.uint8)
+        self._times: NDArray[np.int64] = np.empty(_FIRST_BUFFER, np.int64)
+        self._channels: NDArray[np.uint8] = np.empty(_FIRST_BUFFER, np.uint8)
         self._fates = np.zeros((len(detectors), N_FATES), np.int64)
 
     def _shape_detectors(self) -> None:
@@ -250,7 +251,7 @@ class ClickStream:
         return taken
 
 
-def _grown(buffer: NDArray[np.generic]) -> NDArray[np.generic]:
+def _grown(buffer: NDArray[_Item]) -> NDArray[_Item]:
     """Twice as long, with the same content first."""
     larger = np.empty(2 * buffer.size, buffer.dtype)
     larger[: buffer.size] = buffer

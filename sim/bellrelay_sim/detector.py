@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,7 +59,7 @@ class Detector:
 
 
 def time_bin_detectors(
-    count: int = 4, cable_delays_ps: tuple[int, ...] = (820, 2190, 0, 1270), **parameters: object
+    count: int = 4, cable_delays_ps: tuple[int, ...] = (820, 2190, 0, 1270), **parameters: Any
 ) -> tuple[Detector, ...]:
     """Two detectors (port c, port d) or four (two behind each port, ports c, c, d, d).
 
@@ -67,17 +68,17 @@ def time_bin_detectors(
     if count not in (2, 4):
         raise ValueError(f"time-bin encoding takes 2 or 4 detectors, got {count}")
     return tuple(
-        Detector(f"D{d}", PORTS[2 * d // count], cable_delay_ps=cable_delays_ps[d], **parameters)  # type: ignore[arg-type]
+        Detector(f"D{d}", PORTS[2 * d // count], cable_delay_ps=cable_delays_ps[d], **parameters)
         for d in range(count)
     )
 
 
 def polarisation_detectors(
-    cable_delays_ps: tuple[int, ...] = (820, 2190, 0, 1270), **parameters: object
+    cable_delays_ps: tuple[int, ...] = (820, 2190, 0, 1270), **parameters: Any
 ) -> tuple[Detector, ...]:
     """D0H, D0V behind port c, D1H, D1V behind port d; `parameters` go to every `Detector`."""
     return tuple(
-        Detector(  # type: ignore[arg-type]
+        Detector(
             f"D{d // 2}{POLARISATIONS[d % 2]}",
             PORTS[d // 2],
             POLARISATIONS[d % 2],

@@ -25,7 +25,7 @@ GAUSSIAN_CUT = 6.0
 def seeded(seed: int, purpose: int) -> NDArray[np.uint64]:
     """State (4,) uint64 for one purpose of a seed, by NumPy's SeedSequence."""
     sequence = np.random.SeedSequence(entropy=seed, spawn_key=(purpose,))
-    return sequence.generate_state(4, np.uint64)
+    return sequence.generate_state(4, np.uint64).astype(np.uint64)
 
 
 @njit(cache=True, inline="always")
