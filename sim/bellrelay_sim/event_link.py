@@ -1,0 +1,161 @@
+"""The link of the event board: a buffer of words, and bytes that leave one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from .board import LinkPace
+from .event_timing import LINK_LOAD_CLOCKS, LINK_NEXT_CLOCKS, LINK_READ_CLOCKS
+
+__all__ = ["LinkModel"]
+
+# State of the kernel (int64): next word to offer, its next byte, clock in which that is offered
+# first, words taken out of the buffer, clock in which the last of them was.
+_WORD, _BYTE, _OFFER, _N_STATE = range(4)
+
+
+@njit(cache=True, nogil=True)
+def _next_take(clock, per_byte, begins, ends):
+    """First clock from ``clock`` on in which the other end takes a byte."""
+    while True:
+        rest = clock % per_byte
+        if rest:
+            clock += per_byte - rest
+        k = np.searchsorted(begins, clock, side="right") - 1
+        if k < 0 or clock >= ends[k]:
+            return clock
+        clock = ends[k]
+
+
+@njit(cache=True, nogil=True)
+def _drain(pushed, n_words, popped, state, per_byte, begins, ends, until, load, following, read):
+    """Let bytes leave in clocks before ``until``; returns how many did.
+
+    ``pushed`` is the clock in which a word enters the buffer, ``popped`` the one in which it is
+    taken out of it.
+    """
+    left = 0
+    while state[_WORD] < n_words:
+        w = state[_WORD]
+        if state[_BYTE] == 0:
+            ready = pushed[w] + load
+            if state[_OFFER] > ready:
+                ready = state[_OFFER]
+            popped[w] = ready - read
+            if ready >= until:
+                break
+            offer = ready
+        else:
+            offer = state[_OFFER]
+        while state[_BYTE] < 4:
+            take = _next_take(offer, per_byte, begins, ends)
+            if take >= until:
+                break
+            left += 1
+            state[_BYTE] += 1
+            offer = take + 1
+        state[_OFFER] = offer
+        if state[_BYTE] < 4:
+            break
+        state[_BYTE] = 0
+        state[_OFFER] = offer - 1 + following
+        state[_WORD] += 1
+    return left
+
+
+class LinkModel:
+    """When every byte leaves, and how full the buffer is in any clock.
+
+    Parameters
+    ----------
+    pace
+        When the other end takes a byte.
+    """
+
+    def __init__(self, pace: LinkPace) -> None:
+        stalls = sorted((b, b + n) for b, n in pace.stalls if n > 0)
+        begins: list[int] = []
+        ends: list[int] = []
+        for begin, end in stalls:
+            if ends and begin <= ends[-1]:
+                ends[-1] = max(ends[-1], end)
+            else:
+                begins.append(begin)
+                ends.append(end)
+        self._begins = np.array(begins, np.int64)
+        self._ends = np.array(ends, np.int64)
+        self._per_byte = pace.clocks_per_byte
+        self._data = bytearray()  # from the first byte that has not been handed out on
+        self._left = 0  # bytes at its beginning that have left
+        self._pushed = np.empty(1 << 10, np.int64)
+        self._popped = np.empty(1 << 10, np.int64)
+        self._n = 0
+        self._state = np.zeros(_N_STATE, np.int64)
+
+    def push(self, frame: bytes, clock: int) -> None:
+        """A frame enters, one word per clock from ``clock`` on; not before what came before."""
+        words = len(frame) // 4
+        self._make_room(words)
+        self._pushed[self._n : self._n + words] = np.arange(clock, clock + words)
+        # Until the kernel knows better: in the buffer.
+        self._popped[self._n : self._n + words] = np.iinfo(np.int64).max
+        self._n += words
+        self._data += frame
+
+    def advance(self, until: int) -> None:
+        """Let all bytes leave that do so before clock ``until``."""
+        self._left += _drain(
+            self._pushed,
+            self._n,
+            self._popped,
+            self._state,
+            self._per_byte,
+            self._begins,
+            self._ends,
+            until,
+            LINK_LOAD_CLOCKS,
+            LINK_NEXT_CLOCKS,
+            LINK_READ_CLOCKS,
+        )
+
+    def fill(self, clock: int) -> int:
+        """Words in the buffer at the beginning of ``clock``."""
+        self.advance(clock)
+        n = self._n
+        entered = int(np.searchsorted(self._pushed[:n], clock, side="left"))
+        taken = int(np.searchsorted(self._popped[:n], clock, side="left"))
+        return entered - taken
+
+    def take(self, until: int) -> bytes:
+        """Bytes that left before clock ``until`` and have not been handed out."""
+        self.advance(until)
+        out = bytes(self._data[: self._left])
+        del self._data[: self._left]
+        self._left = 0
+        return out
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that have not left, those included that enter in later clocks."""
+        return len(self._data) - self._left
+
+    def _make_room(self, words: int) -> None:
+        done = int(self._state[_WORD])
+        # The last word that left may count as taken out in a later clock than the next question.
+        if done > self._pushed.size // 2:
+            keep = max(0, done - 4)
+            self._pushed[: self._n - keep] = self._pushed[keep : self._n].copy()
+            self._popped[: self._n - keep] = self._popped[keep : self._n].copy()
+            self._n -= keep
+            self._state[_WORD] -= keep
+        while self._n + words > self._pushed.size:
+            self._pushed = _doubled(self._pushed)
+            self._popped = _doubled(self._popped)
+
+
+def _doubled(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    out = np.empty(2 * values.size, np.int64)
+    out[: values.size] = values
+    return out
