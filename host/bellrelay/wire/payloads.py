@@ -122,7 +122,9 @@ class Tags:
     def time(self) -> NDArray[np.int64]:
         """(n,) int64 picoseconds since the acquisition's start, in full."""
         low = self.words & np.uint64(TAG_TIME_MASK)
-        behind = (np.uint64(self.cut_ps) - low) & np.uint64(TAG_TIME_MASK)
+        behind = (
+            (np.uint64(self.cut_ps) - low - np.uint64(1)) & np.uint64(TAG_TIME_MASK)
+        ) + np.uint64(1)
         return (np.uint64(self.cut_ps) - behind).astype(np.int64)
 
 
