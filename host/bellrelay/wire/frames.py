@@ -59,7 +59,11 @@ TAG_TIME_MASK = (1 << TAG_CHANNEL_SHIFT) - 1
 
 
 class FrameType(IntEnum):
-    """Type byte of a frame; below 16 from the board, from 16 on to the board."""
+    """Type byte of a frame.
+
+    Below 16 from the board, from 16 on to the board; from 32 on between daemon and consumers, and
+    in the announcement log (payloads in :mod:`bellrelay.wire.messages`).
+    """
 
     ANNOUNCEMENTS = 1
     TAGS = 2
@@ -69,6 +73,12 @@ class FrameType(IntEnum):
     HEARTBEAT = 6
     READ = 16
     WRITE = 17
+    SUBSCRIBE = 32
+    WELCOME = 33
+    ANNOUNCED = 34
+    EVENT = 35
+    POSITION = 36
+    REFUSED = 37
 
 
 class Status(IntEnum):

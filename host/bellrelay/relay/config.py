@@ -1,0 +1,386 @@
+"""Configuration of a relay: what its YAML may say, and errors that name the key."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from bellrelay.wire.outcomes import Encoding, pattern_table
+
+__all__ = [
+    "ConfigError",
+    "Detector",
+    "FanOut",
+    "Health",
+    "LogSettings",
+    "RelayConfig",
+    "load_config",
+]
+
+_PS_PER_S = 10**12
+
+
+class ConfigError(Exception):
+    """A configuration that cannot be used; one line per fault, each with file, key, value."""
+
+    def __init__(self, lines: Sequence[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = tuple(lines)
+
+
+def _allowed(text: str) -> PydanticCustomError:
+    return PydanticCustomError("allowed", "{allowed}", {"allowed": f"allowed: {text}"})
+
+
+def between(low: float, high: float, unit: str = "") -> WrapValidator:
+    """A number within these bounds, both included; whatever is wrong, the error names them."""
+    text = f"{low:g} to {high:g}" if isinstance(low, float) else f"{low} to {high}"
+    error = _allowed(f"{text} {unit}".rstrip())
+
+    def check(value: Any, handler: Any) -> Any:
+        try:
+            number = handler(value)
+        except ValidationError:
+            raise error from None
+        if isinstance(value, bool) or not low <= number <= high:
+            raise error
+        return number
+
+    return WrapValidator(check)
+
+
+def _period(value: Any) -> Fraction:
+    error = _allowed('1000 to 16777215 ps, a number or a fraction such as "40000/3"')
+    if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
+        raise error
+    try:
+        period = Fraction(str(value))
+    except (ValueError, ZeroDivisionError):
+        raise error from None
+    if not 1000 <= period <= (1 << 24) - 1:
+        raise error
+    return period
+
+
+def _window(value: Any) -> Any:
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or not all(isinstance(v, int) and not isinstance(v, bool) for v in value)
+        or not 0 <= value[0] <= value[1]
+    ):
+        raise _allowed("[start, end] in whole ps, 0 <= start <= end")
+    return tuple(value)
+
+
+_Ps = Annotated[int, between(-(1 << 31), (1 << 31) - 1, "ps")]
+Window = Annotated[tuple[int, int], BeforeValidator(_window)]
+Period = Annotated[
+    Fraction,
+    BeforeValidator(_period),
+    WithJsonSchema({"type": "number", "description": "ps; a fraction as a string"}),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Windows(_Model):
+    """Gate windows in a slot, half open."""
+
+    early: Window = Field(description="ps in the slot, [start, end)")
+    late: Window = Field(default=(0, 0), description="ps in the slot; empty with polarisation")
+
+
+class Detector(_Model):
+    """One detector, in the order of the board's inputs."""
+
+    name: str = Field(min_length=1, max_length=32, description="name in logs and metrics")
+    port: Literal["c", "d"] = Field(description="output port of the beam splitter")
+    deskew_ps: _Ps = Field(default=0, description="delay that is subtracted")
+    dead_time_ps: Annotated[int, between(0, (1 << 31) - 1, "ps")] = Field(
+        default=0, description="dead time; what comes sooner is suppressed and counted"
+    )
+    dead_time: Literal["extending", "non-extending"] = Field(
+        default="non-extending",
+        description="whether a suppressed click makes the detector dead anew",
+    )
+    gate_delay_ps: Annotated[int, between(0, (1 << 24) - 1, "ps")] = Field(
+        default=0, description="detector gate output: start in the slot"
+    )
+    gate_width_ps: Annotated[int, between(0, (1 << 24) - 1, "ps")] = Field(
+        default=0, description="detector gate output: width, 0 off"
+    )
+
+
+class Sync(_Model):
+    """The sync input."""
+
+    name: str = Field(
+        default="sync", min_length=1, max_length=32, description="name in logs and metrics"
+    )
+    deskew_ps: _Ps = Field(default=0, description="delay that is subtracted")
+
+
+class RawTags(_Model):
+    """Streaming of raw tags beside the announcements."""
+
+    stream: bool = Field(default=False, description="whether the board sends raw tags")
+    directory: Path | None = Field(
+        default=None, description="where they are kept as u64 words; none: counted only"
+    )
+    file_mb: Annotated[int, between(1, 4096, "MB")] = Field(
+        default=64, description="size of one file"
+    )
+    retention_mb: Annotated[int, between(1, 10_000_000, "MB")] = Field(
+        default=1024, description="size of all files; the oldest go first"
+    )
+
+
+class HistogramSettings(_Model):
+    """The live arrival-time histogram."""
+
+    period_s: Annotated[float, between(0.0, 60.0, "s, 0 off")] = Field(
+        default=1.0, description="time per histogram"
+    )
+    bin_ps: Literal[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384] = Field(
+        default=16, description="bin width, a power of two"
+    )
+
+
+class LogSettings(_Model):
+    """The announcement log."""
+
+    directory: Path = Field(description="its own directory; made if it is missing")
+    segment_mb: Annotated[int, between(1, 4096, "MB")] = Field(
+        default=64, description="size of one file"
+    )
+    retention_mb: Annotated[int, between(1, 100_000_000, "MB")] = Field(
+        default=4096, description="size of all files; the oldest go first"
+    )
+
+
+class Tls(_Model):
+    """Mutual TLS: both sides show a certificate."""
+
+    certificate: Path = Field(description="the relay's certificate, PEM")
+    key: Path = Field(description="its private key, PEM")
+    clients_ca: Path = Field(description="who signs the consumers' certificates, PEM")
+
+
+def _address(value: Any) -> Any:
+    error = _allowed("HOST:PORT, port 0 to 65535")
+    if not isinstance(value, str):
+        raise error
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdigit() and int(port) <= 65535):
+        raise error
+    return value
+
+
+Address = Annotated[str, BeforeValidator(_address)]
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Host and port of a checked ``HOST:PORT``; IPv6 in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class FanOut(_Model):
+    """Where consumers get the announcements."""
+
+    listen: Address | None = Field(default=None, description="HOST:PORT, with TLS")
+    tls: Tls | None = Field(default=None, description="needed unless plain")
+    plain: bool = Field(default=False, description="no TLS: allowed on a loopback address only")
+    unix_socket: Path | None = Field(
+        default=None, description="a socket of this machine, without TLS"
+    )
+    max_consumers: Annotated[int, between(1, 10000)] = Field(
+        default=64, description="connections at once"
+    )
+
+    @model_validator(mode="after")
+    def _way_in(self) -> FanOut:
+        if self.listen is None:
+            if self.tls is not None or self.plain:
+                raise _allowed("tls and plain need listen")
+            return self
+        if self.plain == (self.tls is not None):
+            raise _allowed("listen needs tls, or plain: true on a loopback address")
+        host = split_address(self.listen)[0]
+        if self.plain and not (host in ("localhost", "::1") or host.startswith("127.")):
+            raise _allowed("plain listens on a loopback address only")
+        return self
+
+
+class Health(_Model):
+    """/health and /metrics."""
+
+    listen: Address | None = Field(default=None, description="HOST:PORT, plain HTTP; none: off")
+
+
+class RelayConfig(_Model):
+    """Everything that a relay's YAML says."""
+
+    relay_id: str = Field(
+        pattern=r"^[A-Za-z0-9._-]{1,64}$", description="name of the relay: letters, digits, . _ -"
+    )
+    port: Path = Field(description="device of the board; best by /dev/serial/by-id")
+    baud: Annotated[int, between(9600, 12_000_000, "baud")] = Field(
+        default=3_000_000, description="rate of the serial line"
+    )
+    encoding: Encoding = Field(default="time-bin", description="what the bins mean")
+    slot_period_ps: Period = Field(description='slot period, also "40000/3"')
+    phase_ps: Annotated[int, between(0, (1 << 24) - 1, "ps")] = Field(
+        default=0, description="slot reference at the acquisition's start"
+    )
+    windows: Windows
+    detectors: tuple[Detector, ...] = Field(description="two or four, in the order of the inputs")
+    sync: Sync = Sync()
+    raw_tags: RawTags = RawTags()
+    histogram: HistogramSettings = HistogramSettings()
+    heartbeat_ms: Annotated[float, between(1.0, 100.0, "ms")] = Field(
+        default=50.0, description="time between heartbeats"
+    )
+    flush_ms: Annotated[float, between(0.1, 100.0, "ms")] = Field(
+        default=10.0, description="longest wait of an announcement on the board"
+    )
+    announce_not_live: bool = Field(
+        default=False, description="announce also slots in which a detector could not have fired"
+    )
+    log: LogSettings
+    fan_out: FanOut = FanOut()
+    health: Health = Health()
+    _source: str = PrivateAttr("configuration")
+
+    @property
+    def source(self) -> str:
+        """The file that this came from, for errors."""
+        return self._source
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """Output port of every detector as a number, c is 0."""
+        return tuple("cd".index(d.port) for d in self.detectors)
+
+    def error(self, key: str, value: object, allowed: str) -> ConfigError:
+        """The error that names this file."""
+        return ConfigError([f"{self._source}: {key}: {value!r}; allowed: {allowed}"])
+
+    def faults(self) -> list[tuple[str, object, str]]:
+        """What contradicts itself between keys: key, value, allowed."""
+        out: list[tuple[str, object, str]] = []
+        early, late = self.windows.early, self.windows.late
+        # The board numbers positions in whole picoseconds of its rounded period.
+        period = round(self.slot_period_ps)
+        for name, window in (("early", early), ("late", late)):
+            if window[1] > period:
+                out.append((f"windows.{name}", list(window), f"within the slot, 0 to {period} ps"))
+        if early[0] == early[1]:
+            out.append(("windows.early", list(early), "a window that is not empty"))
+        if self.encoding == "polarisation":
+            if late[0] != late[1]:
+                out.append(("windows.late", list(late), "none with polarisation"))
+        elif late[0] == late[1]:
+            out.append(("windows.late", list(late), "a window that is not empty with time-bin"))
+        elif late[0] < early[1]:
+            out.append(("windows.late", list(late), f"start at or after early's end, {early[1]}"))
+        if self.phase_ps >= period:
+            out.append(("phase_ps", self.phase_ps, f"0 to {period - 1} ps, less than the slot"))
+        try:
+            pattern_table(self.encoding, self.ports)
+        except ValueError as error:
+            out.append(("detectors", [d.port for d in self.detectors], str(error)))
+        names = [d.name for d in self.detectors] + [self.sync.name]
+        if len(set(names)) != len(names):
+            out.append(("detectors", names, "names that differ, the sync's included"))
+        if self.log.retention_mb < 2 * self.log.segment_mb:
+            out.append(
+                ("log.retention_mb", self.log.retention_mb, "at least two segments (segment_mb)")
+            )
+        if self.raw_tags.retention_mb < 2 * self.raw_tags.file_mb:
+            out.append(
+                (
+                    "raw_tags.retention_mb",
+                    self.raw_tags.retention_mb,
+                    "at least two files",
+                )
+            )
+        return out
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location))
+
+
+def _line(source: str, error: Mapping[str, Any]) -> str:
+    key = _key(error["loc"]) or "the whole file"
+    kind, message = error["type"], error["msg"]
+    if kind == "missing":
+        return f"{source}: {key}: missing"
+    if kind == "extra_forbidden":
+        return f"{source}: {key}: no such key"
+    if kind != "allowed":
+        message = "allowed: " + message.removeprefix("Input should be ").replace(
+            "String should match pattern", "text that matches"
+        )
+    return f"{source}: {key}: {error['input']!r}; {message}"
+
+
+def check_config(values: object, source: str = "configuration") -> RelayConfig:
+    """A configuration from what the YAML gave.
+
+    Raises
+    ------
+    ConfigError
+        One line per fault.
+    """
+    try:
+        config = RelayConfig.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError([_line(source, dict(e)) for e in error.errors()]) from None
+    config._source = source
+    faults = config.faults()
+    if faults:
+        raise ConfigError([f"{source}: {k}: {v!r}; allowed: {a}" for k, v, a in faults])
+    return config
+
+
+def load_config(path: Path) -> RelayConfig:
+    """Read a relay's YAML.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, no YAML, or wrong; one line per fault.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not UTF-8"
+        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path}: no YAML: {' '.join(str(error).split())}"]) from None
+    if not isinstance(values, dict):
+        raise ConfigError([f"{path}: the whole file: allowed: keys and values"])
+    return check_config(values, str(path))
