@@ -309,13 +309,13 @@ class LogReader:
                 continue
             if until_record is not None and starts[i] > until_record:
                 return
-            end = 0
-            for offset, block in _scan(path, self):
-                end = offset
-                cut = _cut(block, from_record, until_record)
-                if cut is not None:
-                    yield cut
-            del end
+            try:
+                for _, block in _scan(path, self):
+                    cut = _cut(block, from_record, until_record)
+                    if cut is not None:
+                        yield cut
+            except FileNotFoundError:
+                continue  # retired since the directory was listed
 
     def from_slot(self, acquisition: int, slot: int) -> int | None:
         """Number of the first announcement of this acquisition at or after a slot; None if none."""
