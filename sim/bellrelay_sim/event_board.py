@@ -28,6 +28,7 @@ from .event_link import LinkModel
 from .event_pipeline import EventPipeline
 from .event_registers import Answer, EventRegisters
 from .event_timing import (
+    ARRIVAL_CLOCKS,
     COMMAND_CLOCKS,
     FRAME_START_CLOCKS,
     RECEIVE_TIMEOUT_CLOCKS,
@@ -144,11 +145,12 @@ class EventBoard:
         self._ended: _Ended | None = None
 
         self._receiver = CommandReceiver(RECEIVE_TIMEOUT_CLOCKS)
-        self._incoming: list[tuple[int, int]] = []  # clock, byte
+        self._incoming: list[tuple[int, int]] = []  # clock in which it has an effect, byte
         self._incoming_used = 0
         self._command: _Command | None = None
 
         # In force in the tick that runs.
+        self._heartbeat_ticks = self.registers.value("heartbeat_ticks")
         self._trim = 0
         self._stream_mask = 0
 
@@ -169,7 +171,6 @@ class EventBoard:
         self._counts = dict.fromkeys(self._counter_names, 0)
         self._announce_since = 0
         self._tags_since = 0
-        self._flushed_slot = 0
         self._hist_since = 0
         self._hist_number = 0
         self._hist_begin = 0
@@ -193,7 +194,7 @@ class EventBoard:
 
     def write(self, data: bytes) -> None:
         """Append command bytes: one is delivered in each clock from the current one on."""
-        first = self._clock
+        first = self._clock + ARRIVAL_CLOCKS
         if self._incoming_used < len(self._incoming):
             first = max(first, self._incoming[-1][0] + 1)
         else:
@@ -276,7 +277,7 @@ class EventBoard:
                 self._end_tick(ended, None)
             elif first == completion:
                 self._complete()
-            elif first == timeout:
+            elif first != arrival:
                 self._receiver.drop()
                 self._counts["commands_bad"] += 1
             else:
@@ -344,10 +345,6 @@ class EventBoard:
             or self._tags_since + span >= self.registers.value("flush_ticks")
         )
 
-    @property
-    def _heartbeat_ticks(self) -> int:
-        return self.registers.value("heartbeat_ticks")
-
     def _boundary(self) -> _Ended:
         """Step from one tick to the next."""
         boundary, state = self._next_boundary, self._state
@@ -366,6 +363,7 @@ class EventBoard:
             self._state, self._stopping = State.DRAINING, False
         elif state is State.DRAINING:
             self._state = State.IDLE
+        self._heartbeat_ticks = self.registers.value("heartbeat_ticks")
         self._trim = self.registers.value("trim")
         self._stream_mask = self.registers.value("stream_mask")
         ended = _Ended(
@@ -404,7 +402,6 @@ class EventBoard:
         self._sync = (0, 0)
         self._counts = dict.fromkeys(self._counter_names, 0)
         self._announce_since = self._tags_since = 0
-        self._flushed_slot = 0
         self._hist_since = self._hist_number = self._hist_begin = 0
         self._loss_begin = None
         self._loss_quiet = 0
@@ -543,7 +540,6 @@ class EventBoard:
 
     def _flush_announcements(self, pipeline: EventPipeline, acquisition: int) -> bool:
         """Send or shed the announcements; whether any was shed."""
-        base, self._flushed_slot = self._flushed_slot, self._cut_slot
         slots, outcomes = pipeline.take_records()
         if slots.size == 0:
             self._word_clock += SELECT_CLOCKS
@@ -552,7 +548,7 @@ class EventBoard:
         plus = slots.size - minus
         if self._admit(4 + slots.size, RESERVE_CONTROL_WORDS):
             verb = "announced"
-            payload = payloads.announcements(self._cut_tick, slots, outcomes, base)
+            payload = payloads.announcements(self._cut_tick, slots, outcomes)
             self._send(FrameType.ANNOUNCEMENTS, acquisition, payload)
         else:
             verb = "shed"

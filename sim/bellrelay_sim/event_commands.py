@@ -5,7 +5,8 @@ from __future__ import annotations
 import zlib
 from dataclasses import dataclass
 
-from bellrelay.wire.frames import COMMAND_MAX_WORDS, HEADER_WORDS, MAGIC
+from bellrelay.wire.frames import COMMAND_MAX_WORDS, HEADER_WORDS, MAGIC, FrameType
+from bellrelay.wire.registers import PROTOCOL_VERSION
 
 __all__ = ["CommandReceiver", "Received"]
 
@@ -25,18 +26,14 @@ class Received:
 class CommandReceiver:
     """Finds frames in a stream of bytes.
 
-    A frame that breaks off, in which a CRC is wrong, or that is longer than any command, is damaged;
-    the search goes on with the byte that follows.
+    A frame that breaks off, in which a CRC is wrong, or that is no READ or WRITE of a possible length
+    is damaged; the search goes on with the byte that follows.
     """
 
     def __init__(self, timeout_clocks: int) -> None:
         self._timeout = timeout_clocks
         self._frame = bytearray()
         self._last = 0
-
-    def expired(self, clock: int) -> bool:
-        """Whether a frame broke off so long before this clock that it counts as damaged."""
-        return len(self._frame) >= len(_MAGIC) and clock - self._last > self._timeout
 
     def drop(self) -> None:
         """Forget a frame that broke off."""
@@ -62,7 +59,9 @@ class CommandReceiver:
         kind = frame[4]
         if len(frame) == 4 * HEADER_WORDS and (
             zlib.crc32(frame[:16]) != int.from_bytes(frame[16:20], "little")
-            or words > _MAX_PAYLOAD
+            or kind not in (FrameType.READ, FrameType.WRITE)
+            or frame[5] != PROTOCOL_VERSION
+            or not 2 <= words <= _MAX_PAYLOAD
         ):
             frame.clear()
             return Received(clock, kind, None)

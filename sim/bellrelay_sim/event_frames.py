@@ -23,9 +23,13 @@ def words64(*values: int) -> list[int]:
 
 
 def announcements(
-    cut_tick: int, slots: NDArray[np.int64], outcomes: NDArray[np.uint8], base_slot: int
+    cut_tick: int, slots: NDArray[np.int64], outcomes: NDArray[np.uint8]
 ) -> bytes:
-    """Payload of ANNOUNCEMENTS: slots (n,) and outcomes (n,), in increasing slot order."""
+    """Payload of ANNOUNCEMENTS: slots (n,) and outcomes (n,), in increasing slot order.
+
+    The base slot is that of the first record.
+    """
+    base_slot = int(slots[0])
     records = (slots - base_slot).astype(np.uint32) | (
         outcomes.astype(np.uint32) << np.uint32(OUTCOME_SHIFT)
     )

@@ -7,13 +7,13 @@ from numba import njit
 from numpy.typing import NDArray
 
 from .board import LinkPace
-from .event_timing import LINK_LOAD_CLOCKS, LINK_NEXT_CLOCKS, LINK_READ_CLOCKS
+from .event_timing import LINK_OFFER_CLOCKS, LINK_POP_CLOCKS
 
 __all__ = ["LinkModel"]
 
-# State of the kernel (int64): next word to offer, its next byte, clock in which that is offered
-# first, words taken out of the buffer, clock in which the last of them was.
-_WORD, _BYTE, _OFFER, _N_STATE = range(4)
+# State of the kernel (int64): the word that leaves next, how many of its bytes have left, and the
+# clock in which the last byte of all left.
+_WORD, _BYTE, _TAKEN, _N_STATE = range(4)
 
 
 @njit(cache=True, nogil=True)
@@ -23,6 +23,8 @@ def _next_take(clock, per_byte, begins, ends):
         rest = clock % per_byte
         if rest:
             clock += per_byte - rest
+        if begins.size == 0:
+            return clock
         k = np.searchsorted(begins, clock, side="right") - 1
         if k < 0 or clock >= ends[k]:
             return clock
@@ -30,38 +32,29 @@ def _next_take(clock, per_byte, begins, ends):
 
 
 @njit(cache=True, nogil=True)
-def _drain(pushed, n_words, popped, state, per_byte, begins, ends, until, load, following, read):
+def _drain(pushed, n_words, popped, state, per_byte, begins, ends, until):
     """Let bytes leave in clocks before ``until``; returns how many did.
 
     ``pushed`` is the clock in which a word enters the buffer, ``popped`` the one in which it is
-    taken out of it.
+    taken out of it: at least one clock later, and in the clock in which the last byte of the word
+    before leaves, or later. Its first byte is on offer in the clock after that.
     """
     left = 0
     while state[_WORD] < n_words:
         w = state[_WORD]
         if state[_BYTE] == 0:
-            ready = pushed[w] + load
-            if state[_OFFER] > ready:
-                ready = state[_OFFER]
-            popped[w] = ready - read
-            if ready >= until:
-                break
-            offer = ready
-        else:
-            offer = state[_OFFER]
+            popped[w] = max(pushed[w] + LINK_POP_CLOCKS, state[_TAKEN])
+        offer = max(popped[w] + LINK_OFFER_CLOCKS, state[_TAKEN] + 1)
         while state[_BYTE] < 4:
             take = _next_take(offer, per_byte, begins, ends)
             if take >= until:
-                break
+                return left
             left += 1
             state[_BYTE] += 1
+            state[_TAKEN] = take
             offer = take + 1
-        state[_OFFER] = offer
-        if state[_BYTE] < 4:
-            break
         state[_BYTE] = 0
-        state[_OFFER] = offer - 1 + following
-        state[_WORD] += 1
+        state[_WORD] = w + 1
     return left
 
 
@@ -93,6 +86,7 @@ class LinkModel:
         self._popped = np.empty(1 << 10, np.int64)
         self._n = 0
         self._state = np.zeros(_N_STATE, np.int64)
+        self._state[_TAKEN] = -1
 
     def push(self, frame: bytes, clock: int) -> None:
         """A frame enters, one word per clock from ``clock`` on; not before what came before."""
@@ -115,9 +109,6 @@ class LinkModel:
             self._begins,
             self._ends,
             until,
-            LINK_LOAD_CLOCKS,
-            LINK_NEXT_CLOCKS,
-            LINK_READ_CLOCKS,
         )
 
     def fill(self, clock: int) -> int:
@@ -143,7 +134,7 @@ class LinkModel:
 
     def _make_room(self, words: int) -> None:
         done = int(self._state[_WORD])
-        # The last word that left may count as taken out in a later clock than the next question.
+        # What left a moment ago may still count in a question about the fill.
         if done > self._pushed.size // 2:
             keep = max(0, done - 4)
             self._pushed[: self._n - keep] = self._pushed[keep : self._n].copy()

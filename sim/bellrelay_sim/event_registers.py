@@ -54,8 +54,6 @@ class EventRegisters:
         linear = [int(v) for v in fine_table(geometry)]
         for i in range(self.map["fine"].count):
             self.words[self.map.address("fine", i)] = linear[i % len(linear)]
-        self.memory_version = 0
-        """Counts writes into memories."""
 
     def value(self, name: str, index: int = 0) -> int:
         """Value of a register, with its sign if it has one."""
@@ -77,45 +75,45 @@ class EventRegisters:
         Parameters
         ----------
         payload
-            Words of the frame, header and CRC aside; at least two.
+            Words of the READ or WRITE, header and CRC aside; at least two.
         idle
             Whether the board is idle.
         """
-        word = payload[1] if len(payload) > 1 else 0
-        address, count = word & 0xFFFF, word >> 16
-        expected = 2 + (count if frame_type == FrameType.WRITE else 0)
-        if (
-            frame_type not in (FrameType.READ, FrameType.WRITE)
-            or not 1 <= count <= COMMAND_MAX_WORDS
-            or len(payload) != expected
-        ):
+        address, count = payload[1] & 0xFFFF, payload[1] >> 16
+        writes = frame_type == FrameType.WRITE
+        if not 1 <= count <= COMMAND_MAX_WORDS or len(payload) != 2 + (count if writes else 0):
             return Answer(Status.MALFORMED)
-        addresses = range(address, address + count)
+        if not writes:
+            return self._judge_read(range(address, address + count))
+        return self._judge_write(address, payload[2:], idle)
+
+    def _judge_read(self, addresses: range) -> Answer:
         if any(a not in self._registers for a in addresses):
             return Answer(Status.UNKNOWN_ADDRESS)
-        registers = [self._registers[a][0] for a in addresses]
-        if frame_type == FrameType.READ:
-            return Answer(
-                Status.OK,
-                tuple(
-                    0 if r.access is Access.COMMAND else self.words[a]
-                    for a, r in zip(addresses, registers, strict=True)
-                ),
-            )
-        return self._judge_write(list(addresses), registers, list(payload[2:]), idle)
+        return Answer(
+            Status.OK,
+            tuple(
+                0 if self._registers[a][0].access is Access.COMMAND else self.words[a]
+                for a in addresses
+            ),
+        )
 
-    def _judge_write(
-        self, addresses: list[int], registers: list[Register], values: list[int], idle: bool
-    ) -> Answer:
-        if any(r.access in (Access.CONSTANT, Access.STATUS) for r in registers):
-            return Answer(Status.READ_ONLY)
-        if not idle and any(r.access in (Access.CONFIG, Access.MEMORY) for r in registers):
-            return Answer(Status.LOCKED)
+    def _judge_write(self, first: int, values: Sequence[int], idle: bool) -> Answer:
+        """The first fault in ascending order of the registers decides."""
         control = Control(0)
         writes = []
-        for address, register, value in zip(addresses, registers, values, strict=True):
+        for address, value in enumerate(values, first):
+            if address not in self._registers:
+                return Answer(Status.UNKNOWN_ADDRESS)
+            register = self._registers[address][0]
+            if register.access in (Access.CONSTANT, Access.STATUS):
+                return Answer(Status.READ_ONLY)
+            if not idle and register.access in (Access.CONFIG, Access.MEMORY):
+                return Answer(Status.LOCKED)
+            if register.access is Access.MEMORY and value > register.high:
+                return Answer(Status.OUT_OF_RANGE)
             if register.access is Access.COMMAND:
-                control |= Control(value & 3)
+                control |= Control(value & (Control.START | Control.STOP))
             else:
                 writes.append((address, value))
         if Control.START in control:
@@ -128,10 +126,6 @@ class EventRegisters:
     def carry_out(self, answer: Answer) -> None:
         """Write what a command writes."""
         for address, value in answer.writes:
-            register, _ = self._registers[address]
-            if register.access is Access.MEMORY:
-                value &= (1 << max(1, register.high.bit_length())) - 1
-                self.memory_version += 1
             self.words[address] = value
 
     def startable(self) -> bool:

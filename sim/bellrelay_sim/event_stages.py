@@ -202,59 +202,6 @@ def _raw_pass(par, st, chan, det, raw, fine, t, channel, n, bank, pend_t, pend_c
 
 
 @njit(cache=True, nogil=True)
-def _close(par, st, pattern, count, ports, rec_slot, rec_outcome, slot):
-    """Close the open slot and those before ``slot``, which opens."""
-    bitmap = st[S_BITMAP]
-    if bitmap != 0:
-        n = par[P_DETECTORS]
-        code = pattern[bitmap | (st[S_MULTI] << (2 * n))]
-        if code > 8:
-            code = 0
-        if 1 <= code <= 3:
-            if bitmap & (bitmap - 1) == 0:
-                code = 4  # a Bell pair has two clicks, whatever the table says
-            elif st[S_BLOCKED] != 0 and par[P_ANNOUNCE_NOT_LIVE] == 0:
-                code = 8
-        count[A_CLASS + code] += 1
-        clicked = (bitmap | (bitmap >> n)) & ((1 << n) - 1)
-        if clicked & (clicked - 1):
-            for i in range(n):
-                if (clicked >> i) & 1:
-                    for j in range(i + 1, n):
-                        count[A_PAIR + 4 * i + j] += (clicked >> j) & 1
-        if 1 <= code <= 3:
-            port = 0
-            depth = par[P_ANNOUNCE_DEPTH]
-            if st[S_SHORT]:
-                depth = par[P_ANNOUNCE_SHORT]
-                if st[S_CELL] == st[S_SHORT_CELL]:
-                    st[S_SHORT_RANK] += 1
-                else:
-                    st[S_SHORT_CELL] = st[S_CELL]
-                    st[S_SHORT_RANK] = 1
-                port = st[S_SHORT_RANK]
-            if ports[port] < depth:
-                k = st[S_RECORDS]
-                rec_slot[k] = st[S_OPEN]
-                rec_outcome[k] = 1 if code == 1 else 2
-                st[S_RECORDS] = k + 1
-                ports[port] += 1
-            elif code == 1:
-                count[A_LOST_MINUS] += 1
-            else:
-                count[A_LOST_PLUS] += 1
-        st[S_BITMAP] = 0
-    st[S_MULTI] = 0
-    dark = st[S_BLOCKED]
-    between = min(st[S_BLIND], slot - 1) - st[S_OPEN]
-    if between > 0:
-        dark += between
-    count[A_NOT_LIVE] += dark
-    st[S_OPEN] = slot
-    st[S_BLOCKED] = 1 if st[S_BLIND] >= slot else 0
-
-
-@njit(cache=True, nogil=True)
 def _aligned_pass(
     par, st, det, pattern, count, hist, ports, rec_slot, rec_outcome, pend_t, pend_c, tick
 ):
@@ -262,7 +209,8 @@ def _aligned_pass(
     n_det = par[P_DETECTORS]
     period = np.uint32(par[P_PERIOD])
     first = tick * par[P_TICK_CLOCKS]
-    base = first * par[P_PERIOD]
+    period64 = par[P_PERIOD]
+    base = first * period64
     end = base + par[P_TICK_CLOCKS] * par[P_PERIOD]
     slot_period = par[P_SLOT_PERIOD]
     slot_period32 = np.uint32(slot_period)
@@ -281,33 +229,93 @@ def _aligned_pass(
     bins = par[P_HIST_BINS]
     n_pending = st[S_PENDING]
     head = 0
-    while head < n_pending:
-        moved = pend_t[head]
-        if moved >= end:
-            break
-        mark = np.int64(pend_c[head])
-        head += 1
-        c = mark & 7
-        rel = np.uint32(moved - base)
-        cell = rel // period
-        f = np.int64(rel - cell * period)
-        start, low = slot_time(u, fraction, np.int64(cell), step, step_fraction)
-        after = start + step + ((low + step_fraction) >> 48)
-        v = start + min(f, after - start - 1)
-        ahead = np.int64(np.uint32(v) // slot_period32)
-        slot = first_slot + ahead
-        pos = v - ahead * slot_period
-        if mark < SUPPRESSED and hist_on:
-            where = pos >> shift
-            if where < bins:
-                hist[c, where] += 1
-        if c == n_det:
-            count[A_SYNC] += 1
-            st[S_SYNC_SLOT] = slot
-            st[S_SYNC_POS] = pos
-            continue
+    # Every tag of the tick and, as the last turn, the tick's end. Closing a slot stands within the
+    # loop: as a function, the references to its arrays would be counted at every call.
+    more = True
+    while more:
+        more = head < n_pending and pend_t[head] < end
+        if more:
+            mark = np.int64(pend_c[head])
+            c = mark & 7
+            rel = np.uint32(pend_t[head] - base)
+            head += 1
+            cell = np.int64(rel // period)
+            f = np.int64(rel) - cell * period64
+            start, low = slot_time(u, fraction, cell, step, step_fraction)
+            after = start + step + ((low + step_fraction) >> 48)
+            v = start + min(f, after - start - 1)
+            ahead = np.int64(np.uint32(v) // slot_period32)
+            slot = first_slot + ahead
+            pos = v - ahead * slot_period
+            if mark < SUPPRESSED and hist_on:
+                where = pos >> shift
+                if where < bins:
+                    hist[c, where] += 1
+            if c == n_det:
+                count[A_SYNC] += 1
+                st[S_SYNC_SLOT] = slot
+                st[S_SYNC_POS] = pos
+                continue
+        else:
+            u, fraction = slot_time(u, fraction, par[P_TICK_CLOCKS], step, step_fraction)
+            ahead = u // slot_period
+            slot = first_slot + ahead
+            count[A_SLOTS] += ahead
+            st[S_U] = u + first_slot * slot_period
+            st[S_FRACTION] = fraction
+            st[S_SLOT] = slot
         if slot > st[S_OPEN]:
-            _close(par, st, pattern, count, ports, rec_slot, rec_outcome, slot)
+            # The open slot closes, and those before this one, which opens.
+            bitmap = st[S_BITMAP]
+            if bitmap != 0:
+                n = par[P_DETECTORS]
+                code = pattern[bitmap | (st[S_MULTI] << (2 * n))]
+                if code > 8:
+                    code = 0
+                if 1 <= code <= 3:
+                    if bitmap & (bitmap - 1) == 0:
+                        code = 4  # a Bell pair has two clicks, whatever the table says
+                    elif st[S_BLOCKED] != 0 and par[P_ANNOUNCE_NOT_LIVE] == 0:
+                        code = 8
+                count[A_CLASS + code] += 1
+                clicked = (bitmap | (bitmap >> n)) & ((1 << n) - 1)
+                if clicked & (clicked - 1):
+                    for i in range(n):
+                        if (clicked >> i) & 1:
+                            for j in range(i + 1, n):
+                                count[A_PAIR + 4 * i + j] += (clicked >> j) & 1
+                if 1 <= code <= 3:
+                    port = 0
+                    depth = par[P_ANNOUNCE_DEPTH]
+                    if st[S_SHORT]:
+                        depth = par[P_ANNOUNCE_SHORT]
+                        if st[S_CELL] == st[S_SHORT_CELL]:
+                            st[S_SHORT_RANK] += 1
+                        else:
+                            st[S_SHORT_CELL] = st[S_CELL]
+                            st[S_SHORT_RANK] = 1
+                        port = st[S_SHORT_RANK]
+                    if ports[port] < depth:
+                        k = st[S_RECORDS]
+                        rec_slot[k] = st[S_OPEN]
+                        rec_outcome[k] = 1 if code == 1 else 2
+                        st[S_RECORDS] = k + 1
+                        ports[port] += 1
+                    elif code == 1:
+                        count[A_LOST_MINUS] += 1
+                    else:
+                        count[A_LOST_PLUS] += 1
+                st[S_BITMAP] = 0
+            st[S_MULTI] = 0
+            dark = st[S_BLOCKED]
+            between = min(st[S_BLIND], slot - 1) - st[S_OPEN]
+            if between > 0:
+                dark += between
+            count[A_NOT_LIVE] += dark
+            st[S_OPEN] = slot
+            st[S_BLOCKED] = 1 if st[S_BLIND] >= slot else 0
+        if not more:
+            break
         if mark < SUPPRESSED:
             bit = 0
             if early_start <= pos < early_end:
@@ -323,7 +331,7 @@ def _aligned_pass(
                     # Opens and closes within this cell?
                     begin = ahead * slot_period
                     st[S_SHORT] = begin > start and begin + slot_period <= after
-                    st[S_CELL] = first + np.int64(cell)
+                    st[S_CELL] = first + cell
                 if st[S_BITMAP] & bit:
                     st[S_MULTI] = 1
                 st[S_BITMAP] |= bit
@@ -337,14 +345,6 @@ def _aligned_pass(
         pend_t[k - head] = pend_t[k]
         pend_c[k - head] = pend_c[k]
     st[S_PENDING] = n_pending - head
-    u, fraction = slot_time(u, fraction, par[P_TICK_CLOCKS], step, step_fraction)
-    slots = u // slot_period
-    count[A_SLOTS] += slots
-    st[S_U] = u + first_slot * slot_period
-    st[S_FRACTION] = fraction
-    st[S_SLOT] = first_slot + slots
-    if st[S_SLOT] > st[S_OPEN]:
-        _close(par, st, pattern, count, ports, rec_slot, rec_outcome, st[S_SLOT])
 
 
 @njit(cache=True, nogil=True)

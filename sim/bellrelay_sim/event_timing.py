@@ -12,12 +12,12 @@ from bellrelay_gateware.timing import (
 )
 
 __all__ = [
+    "ARRIVAL_CLOCKS",
     "COMMAND_CLOCKS",
     "EXECUTE_CLOCKS",
     "FRAME_START_CLOCKS",
-    "LINK_LOAD_CLOCKS",
-    "LINK_NEXT_CLOCKS",
-    "LINK_READ_CLOCKS",
+    "LINK_OFFER_CLOCKS",
+    "LINK_POP_CLOCKS",
     "RECEIVE_TIMEOUT_CLOCKS",
     "SELECT_CLOCKS",
     "START_CLOCKS",
@@ -31,11 +31,11 @@ SELECT_CLOCKS = 1
 FRAME_START_CLOCKS = 1
 """From the look at a frame to its first word in the link buffer."""
 
-LINK_LOAD_CLOCKS = 3
-"""From a word's entry into an empty link buffer to its first byte on offer."""
+LINK_POP_CLOCKS = 1
+"""From a word's entry into the link buffer to its way out, at least."""
 
-LINK_NEXT_CLOCKS = 1
-"""From the last byte of a word to the first one of the next, if that is there."""
+LINK_OFFER_CLOCKS = 1
+"""From there to its first byte on offer."""
 
-LINK_READ_CLOCKS = 1
-"""A word is taken out of the buffer so long before its first byte is on offer."""
+ARRIVAL_CLOCKS = 1
+"""From the last byte of a command to its arrival."""
