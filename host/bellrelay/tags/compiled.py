@@ -13,5 +13,5 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def compiled(function: _F) -> _F:
-    """Compile with numba on first call, cached on disk; the loop lets go of the interpreter lock."""
+    """Compile with numba on first call, cached on disk; the loop releases the GIL."""
     return cast(_F, njit(cache=True, nogil=True)(function))

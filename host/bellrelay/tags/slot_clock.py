@@ -102,7 +102,8 @@ class SlotClock:
         lower = self._start[2][tick] + cells * self._step[2][tick]
         upper = self._start[1][tick] + cells * self._step[1][tick] + (lower >> _HALF)
         whole: NDArray[np.int64] = self._start[0][tick] + cells * self._step[0][tick]
-        return whole + (upper >> _HALF)
+        reference: NDArray[np.int64] = whole + (upper >> _HALF)
+        return reference
 
     def reference_ps(self, cell: NDArray[np.int64]) -> NDArray[np.int64]:
         """u(c): reference time of the start of cells.

@@ -1,0 +1,217 @@
+"""The fused chain: from words or tags to Bell outcomes in one pass on one thread.
+
+It streams: `begin`, any number of `feed_words` or `feed_tags`, `finish`. The state goes in and
+comes out; cutting the stream elsewhere changes nothing. `bellrelay.tags.recorded` says the same
+thing stage by stage.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import chain_kernel as kernel
+from .bsm import BELL_CLASSES, outcomes_of
+from .chain_kernel import ChainPlan, ChainState
+from .gate import first_opening
+from .recorded_result import ClickFate, RecordedResult
+from .recorded_settings import RecordedSettings
+
+__all__ = [
+    "TIME_LIMIT_PS",
+    "BellSlots",
+    "ChainPlan",
+    "ChainState",
+    "begin",
+    "feed_tags",
+    "feed_words",
+    "finish",
+    "plan_chain",
+    "result",
+]
+
+TIME_LIMIT_PS = 1 << 61
+"""Times lie below this in size: 26 days."""
+
+_LONG_AGO = -(1 << 62)
+
+
+class BellSlots(NamedTuple):
+    """Slots with a Bell pattern, ascending.
+
+    slot: (n,) uint64; slot_class: (n,) uint8 of SlotClass, not_live aside; outcome: (n,) uint8 of
+    Outcome; live: (n,) bool. An acquisition that does not announce slots that are not live
+    announces those with `live`.
+    """
+
+    slot: NDArray[np.uint64]
+    slot_class: NDArray[np.uint8]
+    outcome: NDArray[np.uint8]
+    live: NDArray[np.bool_]
+
+
+def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPlan:
+    """Settings as the compiled loops read them.
+
+    Parameters
+    ----------
+    histogram_bin_ps
+        Width of the bins of the arrival-time histogram; 0 for none.
+    """
+    n, period = settings.n_detectors, settings.slot_period_ps
+    clock = settings.sync_channel is None
+    rank_of = np.full(256, kernel.NO_CHANNEL, dtype=np.uint8)
+    deskew_of = np.zeros(256, dtype=np.int64)
+    for d, detector in enumerate(settings.detectors):
+        rank_of[detector.channel] = d + 1
+        deskew_of[detector.channel] = detector.deskew_ps
+    if settings.sync_channel is not None:
+        rank_of[settings.sync_channel] = 0
+        deskew_of[settings.sync_channel] = settings.sync_deskew_ps
+    used = rank_of != kernel.NO_CHANNEL
+    cells = 1 << np.arange(2 * n, dtype=np.int64)
+    codes = np.asarray(settings.table, dtype=np.uint8)
+    opening = first_opening(settings.early, settings.late)
+    return ChainPlan(
+        rank_of=rank_of,
+        deskew_of=deskew_of,
+        reorder_ps=settings.reorder_ps,
+        settle_ps=settings.reorder_ps + int(deskew_of[used].max()),
+        slot_period=period,
+        frame_length=1 << 50 if clock else settings.slots_per_pulse * period,
+        slots_per_frame=0 if clock else settings.slots_per_pulse,
+        phase=settings.phase_ps,
+        windows=np.array([*settings.early, *settings.late], dtype=np.int64),
+        # With both windows empty no slot is occupied; any number will do.
+        opening=0 if opening is None else opening,
+        dead_time=np.array([d.dead_time_ps for d in settings.detectors], dtype=np.int64),
+        extending=np.array([d.extending for d in settings.detectors], dtype=np.bool_),
+        bits=np.stack([np.zeros(n, dtype=np.int64), cells[:n], cells[n:]], axis=1),
+        codes=codes,
+        bell=np.isin(codes, BELL_CLASSES),
+        bin_ps=histogram_bin_ps,
+    )
+
+
+def begin(plan: ChainPlan) -> ChainState:
+    """State before the first tag."""
+    n = plan.dead_time.size
+    scalars = np.zeros(kernel.N_SCALARS, dtype=np.int64)
+    scalars[kernel.LATEST] = _LONG_AGO
+    scalars[kernel.FRAME_START] = kernel.NO_FRAME
+    scalars[[kernel.SLOT_START, kernel.BLIND_BEFORE, kernel.BLIND_HERE]] = _LONG_AGO
+    bins = -(-plan.slot_period // plan.bin_ps) if plan.bin_ps else 0
+    return ChainState(
+        scalars=scalars,
+        last=np.full(n, _LONG_AGO, dtype=np.int64),
+        counts=np.zeros((n, kernel.N_FATES), dtype=np.int64),
+        slots=np.zeros((2, plan.codes.size), dtype=np.int64),
+        histogram=np.zeros((n, bins), dtype=np.int64),
+        wait_t=np.zeros(0, dtype=np.int64),
+        wait_rank=np.zeros(0, dtype=np.uint8),
+    )
+
+
+def feed_words(
+    plan: ChainPlan, state: ChainState, words: NDArray[np.uint64]
+) -> tuple[ChainState, BellSlots]:
+    """The next words of a stream.
+
+    Parameters
+    ----------
+    words
+        (n,) uint64: channel in bits 63..56, ps below.
+
+    Returns
+    -------
+    The state for the next call (`state` itself is left as it is), and the Bell slots that are
+    complete.
+    """
+    state, out = _fork(state), _room(state, words.size)
+    raw = np.ascontiguousarray(words).view(np.int64)
+    n_out, wait_t, wait_rank = kernel.drive_words(raw, plan, state, out)
+    return state._replace(wait_t=wait_t, wait_rank=wait_rank), _bell_slots(plan, out, n_out)
+
+
+def feed_tags(
+    plan: ChainPlan, state: ChainState, t: NDArray[np.int64], channel: NDArray[np.uint8]
+) -> tuple[ChainState, BellSlots]:
+    """The next tags of a stream, decoded already.
+
+    Parameters
+    ----------
+    t, channel
+        (n,) int64 ps and (n,) uint8.
+
+    Returns
+    -------
+    As :func:`feed_words`.
+
+    Raises
+    ------
+    ValueError
+        A time at or beyond `TIME_LIMIT_PS`, or arrays of different lengths.
+    """
+    check_times(t, channel)
+    state, out = _fork(state), _room(state, t.size)
+    n_out, wait_t, wait_rank = kernel.drive_tags(
+        np.ascontiguousarray(t), np.ascontiguousarray(channel), plan, state, out
+    )
+    return state._replace(wait_t=wait_t, wait_rank=wait_rank), _bell_slots(plan, out, n_out)
+
+
+def finish(plan: ChainPlan, state: ChainState) -> tuple[ChainState, BellSlots]:
+    """The end of the stream: what still waits is analysed, the open slot is closed."""
+    state, out = _fork(state), _room(state, 0)
+    n_out = kernel.analyse(state.wait_t, state.wait_rank, plan, state, out, 0)
+    n_out = kernel.close_slot(plan, state, out, n_out)
+    empty = state._replace(wait_t=state.wait_t[:0].copy(), wait_rank=state.wait_rank[:0].copy())
+    return empty, _bell_slots(plan, out, n_out)
+
+
+def result(settings: RecordedSettings, state: ChainState) -> RecordedResult:
+    """Totals of a finished state."""
+    slots = state.slots.copy()
+    slots[:, 0] = 0  # slots with nothing in a window
+    return RecordedResult(
+        settings=settings,
+        sync=int(state.scalars[kernel.SYNC]),
+        ignored=int(state.scalars[kernel.IGNORED]),
+        out_of_order=int(state.scalars[kernel.OUT_OF_ORDER]),
+        fates=state.counts[:, : len(ClickFate)].copy(),
+        slots=slots,
+        histogram=state.histogram.copy(),
+    )
+
+
+def check_times(t: NDArray[np.int64], channel: NDArray[np.uint8]) -> None:
+    """Raise ValueError for lengths that differ or times that the arithmetic does not hold."""
+    if t.size != channel.size:
+        raise ValueError(f"{t.size} times and {channel.size} channels")
+    if t.size and not (int(t.min()) > -TIME_LIMIT_PS and int(t.max()) < TIME_LIMIT_PS):
+        raise ValueError(f"times from {t.min()} to {t.max()} ps; allowed: below 2**61 in size")
+
+
+def _fork(state: ChainState) -> ChainState:
+    return state._replace(
+        scalars=state.scalars.copy(),
+        last=state.last.copy(),
+        counts=state.counts.copy(),
+        slots=state.slots.copy(),
+        histogram=state.histogram.copy(),
+    )
+
+
+def _room(state: ChainState, n: int) -> kernel.Written:
+    # A Bell slot takes two tags; one more may have been open before.
+    size = (state.wait_t.size + n) // 2 + 2
+    return kernel.Written(
+        np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.int32), np.empty(size, np.bool_)
+    )
+
+
+def _bell_slots(plan: ChainPlan, out: kernel.Written, n: int) -> BellSlots:
+    classes: NDArray[np.uint8] = plan.codes[out.pattern[:n]]
+    return BellSlots(out.slot[:n].copy(), classes, outcomes_of(classes), ~out.blind[:n])

@@ -1,0 +1,386 @@
+"""The compiled loops of the chain: order tags again after deskew, then slots, bins and bitmaps.
+
+Work is done in blocks that stay in the cache: a block is merged into the tags that still wait for
+earlier ones, and what can have no earlier one any more is analysed at once. No result depends on
+where a block or a call ends.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.wire.frames import TAG_CHANNEL_SHIFT, TAG_TIME_MASK
+
+from .compiled import compiled
+
+__all__ = [
+    "LATEST",
+    "NO_CHANNEL",
+    "NO_FRAME",
+    "N_FATES",
+    "N_SCALARS",
+    "ChainPlan",
+    "ChainState",
+    "Written",
+    "analyse",
+    "close_slot",
+    "drive_tags",
+    "drive_words",
+    "order_tags",
+]
+
+BLOCK = 2048
+"""Tags per block: times and ranks take 18 KiB."""
+
+NO_CHANNEL = 255
+"""Rank of a channel that the analysis does not know."""
+
+NO_FRAME = 1 << 62
+"""Frame start before there is a frame; the largest time is below."""
+
+# Scalars of the state.
+LATEST = 0  # latest raw time seen
+FRAME_START, FRAME_SLOT = 1, 2  # time and slot number at which the frame of slots begins
+SLOT_START, SLOT, SLOT_INDEX, SLOT_BLIND = 3, 4, 5, 6  # the open slot: table index, not live
+BLIND_BEFORE, BLIND_HERE = 7, 8  # end of dead intervals begun before, and in, the open slot
+SYNC, IGNORED, OUT_OF_ORDER = 9, 10, 11
+N_SCALARS = 12
+
+# Fates of a click, columns of the counts.
+DEAD_TIME, BEFORE, PAST_FRAME, OUTSIDE, EARLY, LATE = 0, 1, 2, 3, 4, 5
+N_FATES = 6
+
+
+class ChainPlan(NamedTuple):
+    """Settings as the loops read them.
+
+    Rank 0 is sync, rank d + 1 detector d. rank_of: (256,) uint8 and deskew_of: (256,) int64, by
+    channel; settle_ps: how far a tag may still come before the latest raw time. slots_per_frame 0
+    stands for the slot clock. windows: (4,) int64, early and late; opening: the smallest start of
+    one. dead_time, extending: (n_detectors,). bits: (n_detectors, 3) int64 by bin (outside: 0).
+    codes: class codes by table index, and bell: whether it is a Bell class. bin_ps 0: no histogram.
+    """
+
+    rank_of: NDArray[np.uint8]
+    deskew_of: NDArray[np.int64]
+    reorder_ps: int
+    settle_ps: int
+    slot_period: int
+    frame_length: int
+    slots_per_frame: int
+    phase: int
+    windows: NDArray[np.int64]
+    opening: int
+    dead_time: NDArray[np.int64]
+    extending: NDArray[np.bool_]
+    bits: NDArray[np.int64]
+    codes: NDArray[np.uint8]
+    bell: NDArray[np.bool_]
+    bin_ps: int
+
+
+class ChainState(NamedTuple):
+    """All that one call leaves to the next; as good as immutable: calls work on copies.
+
+    scalars: (N_SCALARS,) int64. last: (n_detectors,) int64, the last click that starts a dead
+    interval. counts: (n_detectors, N_FATES) int64. slots: (2, entries of the table) int64, slots
+    by liveness and table index; index 0 is meaningless. histogram: (n_detectors, bins) int64.
+    wait_t, wait_rank: tags, in order, that may still have to let an earlier one pass.
+    """
+
+    scalars: NDArray[np.int64]
+    last: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    slots: NDArray[np.int64]
+    histogram: NDArray[np.int64]
+    wait_t: NDArray[np.int64]
+    wait_rank: NDArray[np.uint8]
+
+
+class Written(NamedTuple):
+    """Room for Bell slots: slot (n,) uint64, table index (n,) int32, not live (n,) bool."""
+
+    slot: NDArray[np.uint64]
+    pattern: NDArray[np.int32]
+    blind: NDArray[np.bool_]
+
+
+@compiled
+def _insert(
+    time: int, rank: int, wait_t: NDArray[np.int64], wait_rank: NDArray[np.uint8], n: int
+) -> None:
+    """Put a tag that does not belong at the end into order by (time, rank)."""
+    i = n
+    while i > 0 and (wait_t[i - 1] > time or (wait_t[i - 1] == time and wait_rank[i - 1] > rank)):
+        wait_t[i] = wait_t[i - 1]
+        wait_rank[i] = wait_rank[i - 1]
+        i -= 1
+    wait_t[i] = time
+    wait_rank[i] = rank
+
+
+@compiled
+def _merge_words(
+    words: NDArray[np.int64],
+    plan: ChainPlan,
+    scalars: NDArray[np.int64],
+    wait_t: NDArray[np.int64],
+    wait_rank: NDArray[np.uint8],
+    n: int,
+) -> int:
+    """Decode words (as int64), take the deskew off and put them in order behind `n` that wait."""
+    latest = scalars[LATEST]
+    for i in range(words.size):
+        word = words[i]
+        raw = word & TAG_TIME_MASK
+        channel = (word >> TAG_CHANNEL_SHIFT) & 0xFF
+        rank = plan.rank_of[channel]
+        if rank == NO_CHANNEL:
+            scalars[IGNORED] += 1
+            continue
+        if raw < latest - plan.reorder_ps:
+            scalars[OUT_OF_ORDER] += 1
+            continue
+        latest = max(latest, raw)
+        time = raw - plan.deskew_of[channel]
+        if n == 0 or time > wait_t[n - 1]:
+            wait_t[n] = time
+            wait_rank[n] = rank
+        else:
+            _insert(time, rank, wait_t, wait_rank, n)
+        n += 1
+    scalars[LATEST] = latest
+    return n
+
+
+@compiled
+def _merge_tags(
+    t: NDArray[np.int64],
+    channels: NDArray[np.uint8],
+    plan: ChainPlan,
+    scalars: NDArray[np.int64],
+    wait_t: NDArray[np.int64],
+    wait_rank: NDArray[np.uint8],
+    n: int,
+) -> int:
+    """The same for tags that are decoded already."""
+    latest = scalars[LATEST]
+    for i in range(t.size):
+        raw = t[i]
+        rank = plan.rank_of[channels[i]]
+        if rank == NO_CHANNEL:
+            scalars[IGNORED] += 1
+            continue
+        if raw < latest - plan.reorder_ps:
+            scalars[OUT_OF_ORDER] += 1
+            continue
+        latest = max(latest, raw)
+        time = raw - plan.deskew_of[channels[i]]
+        if n == 0 or time > wait_t[n - 1]:
+            wait_t[n] = time
+            wait_rank[n] = rank
+        else:
+            _insert(time, rank, wait_t, wait_rank, n)
+        n += 1
+    scalars[LATEST] = latest
+    return n
+
+
+@compiled
+def releasable(wait_t: NDArray[np.int64], n: int, before_ps: int) -> int:
+    """How many of the `n` waiting tags lie before `before_ps`."""
+    while n > 0 and wait_t[n - 1] >= before_ps:
+        n -= 1
+    return n
+
+
+@compiled
+def analyse(
+    t: NDArray[np.int64],
+    ranks: NDArray[np.uint8],
+    plan: ChainPlan,
+    state: ChainState,
+    out: Written,
+    n_out: int,
+) -> int:
+    """Dead time, slot, gate, bitmap and class of tags in order; the number of Bell slots written.
+
+    Changes `state` in place.
+    """
+    scalars, last, counts = state.scalars, state.last, state.counts
+    slots, histogram = state.slots, state.histogram
+    slot_period, frame_length, bin_ps = plan.slot_period, plan.frame_length, plan.bin_ps
+    slots_per_frame, phase, opening = plan.slots_per_frame, plan.phase, plan.opening
+    dead_time, extending, bits, bell = plan.dead_time, plan.extending, plan.bits, plan.bell
+    windows = plan.windows
+    multi_bit = bell.size // 2
+    # A product with this never rounds above the true quotient; it may fall one short.
+    inverse = (1.0 - 4e-16) / slot_period
+    early_start, early_end, late_start, late_end = windows[0], windows[1], windows[2], windows[3]
+    frame_start, frame_slot = scalars[FRAME_START], scalars[FRAME_SLOT]
+    slot_start, slot = scalars[SLOT_START], scalars[SLOT]
+    index, blind = scalars[SLOT_INDEX], scalars[SLOT_BLIND]
+    blind_before, blind_here = scalars[BLIND_BEFORE], scalars[BLIND_HERE]
+    for i in range(t.size):
+        time = t[i]
+        if ranks[i] == 0:
+            if frame_start != NO_FRAME:
+                frame_slot += slots_per_frame
+            frame_start = time
+            scalars[SYNC] += 1
+            continue
+        d = ranks[i] - 1
+        kept = time - last[d] >= dead_time[d]
+        if not kept:
+            counts[d, DEAD_TIME] += 1
+            if not extending[d]:
+                continue
+        last[d] = time
+        since = time - frame_start
+        if np.uint64(since) >= np.uint64(frame_length):
+            if slots_per_frame == 0 and time >= 0:
+                # The slot clock: begin it, or take its origin along.
+                if frame_start == NO_FRAME:
+                    frame_start, frame_slot = -phase, 0
+                    since = time + phase
+                whole = since // slot_period
+                frame_start += whole * slot_period
+                frame_slot += whole
+                since -= whole * slot_period
+            else:
+                # No slot: as what came in a slot of its own, but before time 0 it counts for none.
+                if slots_per_frame > 0:
+                    blind_before = max(blind_before, blind_here, time + dead_time[d])
+                if kept:
+                    counts[d, BEFORE if frame_start == NO_FRAME else PAST_FRAME] += 1
+                continue
+        number = np.int64(since * inverse)
+        position = since - number * slot_period
+        if position >= slot_period:
+            number += 1
+            position -= slot_period
+        early = (position >= early_start) & (position < early_end)
+        late = (position >= late_start) & (position < late_end)
+        which = np.int64(early) + 2 * np.int64(late)
+        counts[d, OUTSIDE + which] += np.int64(kept)
+        bit = bits[d, which] * np.int64(kept)
+        if bin_ps > 0 and kept:
+            histogram[d, position // bin_ps] += 1
+        start = time - position
+        if start != slot_start:
+            slots[blind, index] += 1
+            if bell[index]:
+                out.slot[n_out] = slot
+                out.pattern[n_out] = index
+                out.blind[n_out] = blind != 0
+                n_out += 1
+            blind_before = max(blind_before, blind_here)
+            slot_start = start
+            slot = frame_slot + number
+            index = bit
+            blind = np.int64(start + opening < blind_before)
+            blind_here = time + dead_time[d]
+        else:
+            if index & bit:
+                index |= multi_bit
+            index |= bit
+            blind_here = max(blind_here, time + dead_time[d])
+    scalars[FRAME_START], scalars[FRAME_SLOT] = frame_start, frame_slot
+    scalars[SLOT_START], scalars[SLOT] = slot_start, slot
+    scalars[SLOT_INDEX], scalars[SLOT_BLIND] = index, blind
+    scalars[BLIND_BEFORE], scalars[BLIND_HERE] = blind_before, blind_here
+    return n_out
+
+
+@compiled
+def _carry(wait_t: NDArray[np.int64], wait_rank: NDArray[np.uint8], begin: int, end: int) -> int:
+    """Move the tags `begin` to `end` to the front; their number."""
+    for i in range(begin, end):
+        wait_t[i - begin] = wait_t[i]
+        wait_rank[i - begin] = wait_rank[i]
+    return end - begin
+
+
+@compiled
+def _grown(
+    wait_t: NDArray[np.int64], wait_rank: NDArray[np.uint8], n: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Room for a block more than the `n` that wait."""
+    if n + BLOCK <= wait_t.size:
+        return wait_t, wait_rank
+    more_t = np.empty(2 * (n + BLOCK), dtype=np.int64)
+    more_rank = np.empty(2 * (n + BLOCK), dtype=np.uint8)
+    more_t[:n] = wait_t[:n]
+    more_rank[:n] = wait_rank[:n]
+    return more_t, more_rank
+
+
+@compiled
+def drive_words(
+    words: NDArray[np.int64], plan: ChainPlan, state: ChainState, out: Written
+) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
+    """Blocks of words through the chain: Bell slots written, and the tags that wait."""
+    n, n_out = state.wait_t.size, 0
+    wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
+    for begin in range(0, words.size, BLOCK):
+        wait_t, wait_rank = _grown(wait_t, wait_rank, n)
+        block = words[begin : begin + BLOCK]
+        n = _merge_words(block, plan, state.scalars, wait_t, wait_rank, n)
+        ready = releasable(wait_t, n, state.scalars[LATEST] - plan.settle_ps)
+        n_out = analyse(wait_t[:ready], wait_rank[:ready], plan, state, out, n_out)
+        n = _carry(wait_t, wait_rank, ready, n)
+    return n_out, wait_t[:n].copy(), wait_rank[:n].copy()
+
+
+@compiled
+def drive_tags(
+    t: NDArray[np.int64],
+    channel: NDArray[np.uint8],
+    plan: ChainPlan,
+    state: ChainState,
+    out: Written,
+) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
+    """The same for tags that are decoded already."""
+    n, n_out = state.wait_t.size, 0
+    wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
+    for begin in range(0, t.size, BLOCK):
+        wait_t, wait_rank = _grown(wait_t, wait_rank, n)
+        end = begin + BLOCK
+        n = _merge_tags(t[begin:end], channel[begin:end], plan, state.scalars, wait_t, wait_rank, n)
+        ready = releasable(wait_t, n, state.scalars[LATEST] - plan.settle_ps)
+        n_out = analyse(wait_t[:ready], wait_rank[:ready], plan, state, out, n_out)
+        n = _carry(wait_t, wait_rank, ready, n)
+    return n_out, wait_t[:n].copy(), wait_rank[:n].copy()
+
+
+@compiled
+def order_tags(
+    t: NDArray[np.int64], channel: NDArray[np.uint8], plan: ChainPlan, state: ChainState
+) -> tuple[NDArray[np.int64], NDArray[np.uint8], NDArray[np.int64], NDArray[np.uint8]]:
+    """Deskew and order alone: times and ranks that are ready, then those that wait."""
+    n = state.wait_t.size
+    all_t = np.empty(n + t.size, dtype=np.int64)
+    all_rank = np.empty(n + t.size, dtype=np.uint8)
+    all_t[:n] = state.wait_t
+    all_rank[:n] = state.wait_rank
+    n = _merge_tags(t, channel, plan, state.scalars, all_t, all_rank, n)
+    ready = releasable(all_t, n, state.scalars[LATEST] - plan.settle_ps)
+    return all_t[:ready], all_rank[:ready], all_t[ready:n].copy(), all_rank[ready:n].copy()
+
+
+@compiled
+def close_slot(plan: ChainPlan, state: ChainState, out: Written, n_out: int) -> int:
+    """Close the open slot at the end of the stream; the number of Bell slots written."""
+    scalars = state.scalars
+    index, blind = scalars[SLOT_INDEX], scalars[SLOT_BLIND]
+    state.slots[blind, index] += 1
+    if plan.bell[index]:
+        out.slot[n_out] = scalars[SLOT]
+        out.pattern[n_out] = index
+        out.blind[n_out] = blind != 0
+        n_out += 1
+    scalars[SLOT_INDEX] = 0
+    return n_out
