@@ -148,6 +148,8 @@ class EventBoard:
         self._incoming: list[tuple[int, int]] = []  # clock in which it has an effect, byte
         self._incoming_used = 0
         self._command: _Command | None = None
+        self._answered = -ARRIVAL_CLOCKS  # clock of the last word of the last response
+        self._commands_bad = self._commands_dropped = 0  # in the tick that runs
 
         # In force in the tick that runs.
         self._heartbeat_ticks = self.registers.value("heartbeat_ticks")
@@ -191,6 +193,15 @@ class EventBoard:
     def state(self) -> State:
         """State in the current clock."""
         return self._state
+
+    @property
+    def cell_zero(self) -> int | None:
+        """Clock of cell 0 while the board acquires, otherwise None."""
+        return self._cell_zero if self._state is State.RUNNING else None
+
+    def stall(self, clocks: int) -> None:
+        """The other end of the link takes nothing in the next so many clocks."""
+        self._link.stall(self._clock, self._clock + clocks)
 
     def write(self, data: bytes) -> None:
         """Append command bytes: one is delivered in each clock from the current one on."""
@@ -279,7 +290,7 @@ class EventBoard:
                 self._complete()
             elif first != arrival:
                 self._receiver.drop()
-                self._counts["commands_bad"] += 1
+                self._commands_bad += 1
             else:
                 clock, byte = self._incoming[self._incoming_used]
                 self._incoming_used += 1
@@ -296,6 +307,7 @@ class EventBoard:
         # Ticks whose frames are decided upon before anything else happens.
         ticks = (quiet - 1 - self._decide - self._next_boundary) // length + 1
         changing = self._state is State.ARMED or self._stopping
+        changing |= bool(self._commands_bad or self._commands_dropped)
         if ticks < 2 or changing or self._state is State.DRAINING or self._needs_every_tick():
             self._ended = self._boundary()
             return
@@ -374,9 +386,10 @@ class EventBoard:
             answer,
             trim,
             mask,
-            self._counts["commands_bad"],
-            self._counts["commands_dropped"],
+            self._commands_bad,
+            self._commands_dropped,
         )
+        self._commands_bad = self._commands_dropped = 0
         if state is State.ARMED and self._state is State.RUNNING:
             self._cell_zero = boundary
         if state is State.RUNNING and self._state is State.DRAINING:
@@ -454,7 +467,7 @@ class EventBoard:
             self._end_active_tick(ended, reason)
         else:
             self._word_clock += SELECT_CLOCKS * (1 + self.geometry.n_channels)
-            self._send_histogram(0)
+            self._send_histogram(0, False)
             self._send_loss(0)
         acquisition = self._acquisition if ended.active else 0
         self._send_response(ended, acquisition)
@@ -484,6 +497,8 @@ class EventBoard:
         self._cut_slot = pipeline.open_slot
         self._sync = pipeline.sync
         self._counts.update(pipeline.counters())
+        self._counts["commands_bad"] += ended.commands_bad
+        self._counts["commands_dropped"] += ended.commands_dropped
         lossy = bool(reason & stages.REASON_LOSS)
 
         by_time = self._announce_since >= flush_ticks
@@ -499,7 +514,7 @@ class EventBoard:
         else:
             self._word_clock += SELECT_CLOCKS * self.geometry.n_channels
 
-        self._send_histogram(acquisition)
+        self._send_histogram(acquisition, True)
         hist_ticks = self.registers.value("hist_ticks")
         if hist_ticks and (self._hist_since >= hist_ticks or ended.final):
             bins = pipeline.histogram.copy()
@@ -570,7 +585,7 @@ class EventBoard:
             shed |= times.size > 0
         return shed
 
-    def _send_histogram(self, acquisition: int) -> None:
+    def _send_histogram(self, acquisition: int, active: bool) -> None:
         """One chunk, if one is to go out."""
         if not self._hist_out:
             self._word_clock += SELECT_CLOCKS
@@ -591,7 +606,8 @@ class EventBoard:
             self._send(FrameType.HISTOGRAM, acquisition, payload)
         else:
             self._word_clock += SELECT_CLOCKS
-            self._counts["frames_skipped"] += 1
+            if active:
+                self._counts["frames_skipped"] += 1
         period.next_chunk += 1
         if period.next_chunk == self.geometry.n_channels * self._chunks_per_channel:
             self._hist_out.pop(0)
@@ -625,6 +641,7 @@ class EventBoard:
             command.payload[1] if len(command.payload) > 1 else 0,
         ]
         self._send(FrameType.RESPONSE, acquisition, [*head, *command.answer.values])
+        self._answered = self._word_clock - 1
         self._command = None
 
     def _send_heartbeat(self, ended: _Ended, acquisition: int) -> None:
@@ -632,7 +649,8 @@ class EventBoard:
         if not ended.due:
             return
         if not self._admit(sum(f.words for f in self._heartbeat_layout), 0):
-            self._counts["frames_skipped"] += 1
+            if ended.active:
+                self._counts["frames_skipped"] += 1
             return
         values = dict(self._counts)
         values |= {
@@ -650,8 +668,6 @@ class EventBoard:
             "sync_slot": self._sync[0],
             "sync_pos": self._sync[1],
             "trim": ended.trim,
-            "commands_bad": ended.commands_bad,
-            "commands_dropped": ended.commands_dropped,
         }
         self._send(FrameType.HEARTBEAT, acquisition, payloads.fields(self._heartbeat_layout, values))
 
@@ -660,10 +676,10 @@ class EventBoard:
     def _receive(self, received: Received) -> None:
         """A frame has come in."""
         if received.payload is None:
-            self._counts["commands_bad"] += 1
+            self._commands_bad += 1
             return
-        if self._command is not None:
-            self._counts["commands_dropped"] += 1
+        if self._command is not None or received.clock <= self._answered + ARRIVAL_CLOCKS:
+            self._commands_dropped += 1
             return
         self.registers.set_status("state", int(self._state))
         self.registers.set_status("temperature", self.temperature_mdegc)

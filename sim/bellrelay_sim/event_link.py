@@ -68,17 +68,7 @@ class LinkModel:
     """
 
     def __init__(self, pace: LinkPace) -> None:
-        stalls = sorted((b, b + n) for b, n in pace.stalls if n > 0)
-        begins: list[int] = []
-        ends: list[int] = []
-        for begin, end in stalls:
-            if ends and begin <= ends[-1]:
-                ends[-1] = max(ends[-1], end)
-            else:
-                begins.append(begin)
-                ends.append(end)
-        self._begins = np.array(begins, np.int64)
-        self._ends = np.array(ends, np.int64)
+        self._begins, self._ends = _merged([(b, b + n) for b, n in pace.stalls])
         self._per_byte = pace.clocks_per_byte
         self._data = bytearray()  # from the first byte that has not been handed out on
         self._left = 0  # bytes at its beginning that have left
@@ -110,6 +100,13 @@ class LinkModel:
             self._ends,
             until,
         )
+
+    def stall(self, begin: int, end: int) -> None:
+        """Nothing leaves in clocks from ``begin`` on and before ``end``; none of them has passed."""
+        self.advance(begin)
+        later = self._ends > begin
+        stalls = zip(self._begins[later].tolist(), self._ends[later].tolist(), strict=True)
+        self._begins, self._ends = _merged([*stalls, (begin, end)])
 
     def fill(self, clock: int) -> int:
         """Words in the buffer at the beginning of ``clock``."""
@@ -144,6 +141,19 @@ class LinkModel:
         while self._n + words > self._pushed.size:
             self._pushed = _doubled(self._pushed)
             self._popped = _doubled(self._popped)
+
+
+def _merged(stalls: list[tuple[int, int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Begins and ends of stalls, in order and without overlap."""
+    begins: list[int] = []
+    ends: list[int] = []
+    for begin, end in sorted(stalls):
+        if ends and begin <= ends[-1]:
+            ends[-1] = max(ends[-1], end)
+        elif end > begin:
+            begins.append(begin)
+            ends.append(end)
+    return np.array(begins, np.int64), np.array(ends, np.int64)
 
 
 def _doubled(values: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,0 +1,348 @@
+"""The twin: a simulated board behind a pseudo-terminal that the host opens like a serial port.
+
+    python -m bellrelay_sim.twin --config link.yaml --port-link PATH --slots 1e8
+
+What happens is told on stdout as one JSON object per line: ``port`` (the host may open it),
+``running``, ``progress``, ``done`` (the last photon of the acquisition is on the board; with what
+the simulation knows of it), ``reset``, ``unplugged``, ``ended``.
+
+Simulated time stands still while the host does not read, unless ``--realtime``; it passes as wall
+time does while no photons are left to give. SIGTERM ends the twin, SIGUSR1 resets the board,
+SIGUSR2 pulls its cable out and plugs it in again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bellrelay.wire.geometry import BoardGeometry
+
+from .board import Board
+from .event_board import EventBoard
+from .link import SimulatedLink
+from .link_config import LinkConfigError, load_link
+from .twin_port import TwinPort
+from .twin_stimulus import Stimulus
+
+__all__ = ["Twin", "main", "make_board"]
+
+_PAUSE = 0.02
+"""Longest wait of the loop, in seconds."""
+_COMMAND_TICKS = 3
+"""Ticks that pass at once after a command, so that its answer does not wait for the clock."""
+_UNSENT = 1 << 18
+"""Bytes that the board's side of the line holds before the board itself feels the pressure."""
+_PROGRESS = 0.5
+
+
+def make_board(kind: str, geometry: BoardGeometry, clocks_per_byte: int) -> Board:
+    """A board of this kind: ``event`` or ``gateware``.
+
+    Raises
+    ------
+    ValueError
+        Another kind.
+    ImportError
+        The gateware board needs the extra ``sim``.
+    """
+    if kind == "event":
+        return EventBoard(geometry, clocks_per_byte=clocks_per_byte)
+    if kind == "gateware":
+        from .gateware_board import GatewareBoard
+
+        return GatewareBoard(geometry, clocks_per_byte=clocks_per_byte)
+    raise ValueError(f"board is {kind!r}; allowed: event, gateware")
+
+
+class Twin:
+    """One board, its photons and its port.
+
+    Parameters
+    ----------
+    link, slots
+        What is simulated, and for how many slots per acquisition.
+    new_board
+        Makes a board as after a reset.
+    port
+        Where the host finds it.
+    realtime
+        Simulated time follows wall time; a host that does not read makes the board shed.
+    tell
+        Called with every event.
+    """
+
+    def __init__(
+        self,
+        link: SimulatedLink,
+        slots: int,
+        new_board: Callable[[], Board],
+        port: TwinPort,
+        *,
+        realtime: bool = False,
+        tell: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self._link = link
+        self._slots = slots
+        self._new_board = new_board
+        self._port = port
+        self._realtime = realtime
+        self._tell = tell
+        self.stop_requested = False
+        self.reset_requested = False
+        self.unplug_requested = False
+        self._power_up()
+
+    def _power_up(self) -> None:
+        self.board = self._new_board()
+        self._out = memoryview(b"")
+        self._stimulus = Stimulus(self._link, self._slots)
+        self._acquiring = self._done = False
+        self._chunk = 1
+        self._epoch = time.monotonic()
+        self._told = 0.0
+        self._owed = 0.0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """The first photons are there before an acquisition begins."""
+        self._stimulus.give(self.board, 2 * self.board.geometry.tick_ps)
+
+    def close(self) -> None:
+        """Take the port away and the board down."""
+        self._port.pull_out()
+        self.board.close()
+
+    def run(self) -> None:
+        """Serve until somebody asks to stop."""
+        self._tell({"event": "port", "path": str(self._port.link), "device": self._port.path})
+        before = time.monotonic()
+        while not self.stop_requested:
+            if self.reset_requested:
+                self._reset()
+            if self.unplug_requested:
+                self._replug()
+            busy = self._acquiring and not self._done and not self._realtime
+            there, readable, writable = self._port.wait(
+                0.0 if busy and not self._out else _PAUSE, bool(self._out)
+            )
+            now = time.monotonic()
+            elapsed, before = now - before, now
+            if readable:
+                data = self._port.read()
+                if data:
+                    self.board.write(data)
+                    self._advance(_COMMAND_TICKS)
+            if self._out and writable:
+                self._out = self._out[self._port.write(self._out) :]
+            self._pass_time(elapsed, there)
+        self._tell({"event": "ended", **self._standing()})
+
+    def _pass_time(self, elapsed: float, there: bool) -> None:
+        """Let simulated time pass as it should."""
+        period_s = self.board.geometry.tick_ps * 1e-12
+        if self._realtime:
+            self._owed = min(self._owed + elapsed, 1.0)
+            ticks = int(self._owed / period_s)
+            self._owed -= ticks * period_s
+            if not there:
+                self._out = memoryview(b"")  # nobody holds the line: what is sent is gone
+            self._advance(ticks)
+            return
+        if self._out or not there:
+            return
+        if self._acquiring and not self._done:
+            start = time.monotonic()
+            self._advance(self._chunk)
+            took = time.monotonic() - start
+            if took < _PAUSE / 4:
+                self._chunk = min(2 * self._chunk, 1 << 14)
+            elif took > _PAUSE:
+                self._chunk = max(1, self._chunk // 2)
+            return
+        self._owed = min(self._owed + elapsed, 0.2)
+        ticks = int(self._owed / period_s)
+        self._owed -= ticks * period_s
+        self._advance(ticks)
+
+    def _advance(self, ticks: int) -> None:
+        """Ticks of simulated time, with the photons that belong into them."""
+        board = self.board
+        length = board.geometry.tick_clocks
+        # The states change at the ticks' boundaries: where one may, each is looked at.
+        while ticks > 0:
+            step = ticks
+            if not self._acquiring or self._done:
+                step = min(ticks, 64)
+            zero = board.cell_zero
+            if zero is not None:
+                ahead = board.clock - zero + (step + 2) * length
+                self._stimulus.give(board, ahead * board.geometry.clock_period_ps)
+            else:
+                step = 1 if self._acquiring else step
+            if self._realtime and len(self._out) > _UNSENT:
+                board.stall(step * length)
+            data = board.run((board.clock // length + step) * length - board.clock)
+            if data:
+                self._out = memoryview(bytes(self._out) + data)
+            ticks -= step
+            self._watch()
+
+    def _watch(self) -> None:
+        """Tell what has changed."""
+        zero = self.board.cell_zero
+        if zero is not None and not self._acquiring:
+            self._acquiring = True
+            self._tell({"event": "running"})
+        elif zero is None and self._acquiring:
+            # Over: the next acquisition begins with photons of its own.
+            self._tell({"event": "stopped", **self._standing()})
+            self._acquiring = self._done = False
+            self._stimulus = Stimulus(self._link, self._slots)
+            self._prepare()
+            return
+        if zero is None:
+            return
+        passed = (self.board.clock - zero) * self.board.geometry.clock_period_ps
+        if not self._done and self._stimulus.stream.done and passed >= self._stimulus.end_ps:
+            self._done = True
+            self._tell({"event": "done", **self._standing()})
+        now = time.monotonic()
+        if now - self._told >= _PROGRESS:
+            self._told = now
+            self._tell(
+                {
+                    "event": "progress",
+                    "slots": min(self._slots, passed // self._link.slot_period_ps),
+                    "clicks": self._stimulus.clicks,
+                    "simulated_seconds": passed * 1e-12,
+                    "wall_seconds": now - self._epoch,
+                }
+            )
+
+    def _standing(self) -> dict[str, Any]:
+        return {
+            "clock": self.board.clock,
+            "wall_seconds": time.monotonic() - self._epoch,
+            "truth": self._stimulus.truth(),
+        }
+
+    def _reset(self) -> None:
+        self.reset_requested = False
+        self.board.close()
+        self._power_up()
+        self._tell({"event": "reset"})
+
+    def _replug(self) -> None:
+        self.unplug_requested = False
+        self._port.pull_out()
+        self._out = memoryview(b"")
+        self._tell({"event": "unplugged"})
+        time.sleep(0.2)
+        self._port.plug_in()
+        self._tell({"event": "port", "path": str(self._port.link), "device": self._port.path})
+
+
+def _tell_stdout(event: dict[str, Any]) -> None:
+    try:
+        sys.stdout.write(json.dumps(event) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who started the twin is gone; the port's users may still be there.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+
+
+def _arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bellrelay_sim.twin", description=__doc__)
+    parser.add_argument("--config", type=Path, help="YAML file of the link; default: defaults")
+    parser.add_argument("--board", choices=("event", "gateware"), default="event")
+    parser.add_argument("--port-link", type=Path, required=True, help="where the port appears")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--slots", type=float, help="slots per acquisition, default 1e8")
+    length.add_argument("--seconds", type=float, help="simulated seconds per acquisition")
+    parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
+    parser.add_argument("--link-rate", type=float, help="bytes per simulated second")
+    parser.add_argument("--seed", type=int, help="instead of the link's own")
+    parser.add_argument("--reset-after", type=float, help="reset the board after wall seconds")
+    parser.add_argument("--unplug-after", type=float, help="replug the cable after wall seconds")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve one board until SIGTERM; exit status."""
+    args = _arguments(argv)
+    try:
+        if args.config is None:
+            link = SimulatedLink()
+            geometry = BoardGeometry(n_detectors=link.n_detectors)
+        else:
+            link, geometry = load_link(args.config)
+        if args.seed is not None:
+            link = dataclasses.replace(link, seed=args.seed)
+    except (LinkConfigError, ValueError, OSError) as error:
+        print(f"twin: {error}", file=sys.stderr)  # noqa: T201
+        return 2
+    slots = int(args.slots) if args.slots else 10**8
+    if args.seconds:
+        slots = int(args.seconds * 1e12) // link.slot_period_ps
+    per_byte = 1
+    if args.link_rate:
+        per_byte = max(1, round(1e12 / (args.link_rate * geometry.clock_period_ps)))
+    if args.realtime and args.board != "event":
+        print("twin: --realtime is for the event board", file=sys.stderr)  # noqa: T201
+        return 2
+
+    port = TwinPort(args.port_link)
+    twin = Twin(
+        link,
+        slots,
+        lambda: make_board(args.board, geometry, per_byte),
+        port,
+        realtime=args.realtime,
+        tell=_tell_stdout,
+    )
+    _handle_signals(twin, args)
+    try:
+        twin.run()
+    finally:
+        twin.close()
+    return 0
+
+
+def _handle_signals(twin: Twin, args: argparse.Namespace) -> None:
+    def ask(name: str) -> Callable[..., None]:
+        return lambda *_: setattr(twin, name, True)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, ask("stop_requested"))
+    signal.signal(signal.SIGUSR1, ask("reset_requested"))
+    signal.signal(signal.SIGUSR2, ask("unplug_requested"))
+    later = [
+        (args.reset_after, signal.SIGUSR1),
+        (args.unplug_after, signal.SIGUSR2),
+    ]
+    waiting = sorted((seconds, number) for seconds, number in later if seconds is not None)
+    if not waiting:
+        return
+
+    # One timer serves both: it is set again for what is left.
+    def due(*_: object) -> None:
+        seconds, number = waiting.pop(0)
+        os.kill(os.getpid(), number)
+        if waiting:
+            signal.setitimer(signal.ITIMER_REAL, max(1e-3, waiting[0][0] - seconds))
+
+    signal.signal(signal.SIGALRM, due)
+    signal.setitimer(signal.ITIMER_REAL, max(1e-3, waiting[0][0]))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
