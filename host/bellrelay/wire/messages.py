@@ -106,7 +106,8 @@ class Announced:
 class Event:
     """Something that is no announcement, in its place among them.
 
-    ``values["kind"]`` is ``start``, ``stop``, ``gap``, ``loss``, ``summary`` or ``quarantine``.
+    ``values["kind"]`` is ``start``, ``stop``, ``gap``, ``loss``, ``heartbeat``, ``quarantine``, or
+    ``summary`` (where the acquisition stands, at the head of a segment of the log).
     """
 
     sequence: int
