@@ -28,6 +28,7 @@ from .event_link import LinkModel
 from .event_pipeline import EventPipeline
 from .event_registers import Answer, EventRegisters
 from .event_timing import (
+    ANSWER_CLOCKS,
     ARRIVAL_CLOCKS,
     COMMAND_CLOCKS,
     FRAME_START_CLOCKS,
@@ -139,7 +140,7 @@ class EventBoard:
         self._next_boundary = geometry.tick_clocks
         self._state = State.IDLE
         self._stopping = False
-        self._start_allowed = 0
+        self._arrived = 0  # clock in which the last command arrived
         self._beat = 0
         self._sequence = 0
         self._ended: _Ended | None = None
@@ -363,12 +364,13 @@ class EventBoard:
         self._next_boundary += self.geometry.tick_clocks
         due = state is State.DRAINING or self._beat + 1 >= self._heartbeat_ticks
         self._beat = 0 if due else self._beat + 1
-        answer = self._command is not None and self._command.completed
+        command = self._command
+        answer = command is not None and command.completes + ANSWER_CLOCKS < boundary
         trim, mask = self._trim, self._stream_mask
         if state is State.ARMED:
             if self._stopping:
                 self._state, self._stopping = State.IDLE, False
-            elif boundary >= self._start_allowed and not self._hist_out:
+            elif boundary >= self._arrived + START_CLOCKS and not self._hist_out:
                 self._state = State.RUNNING
                 self._beat = 0
         elif state is State.RUNNING and self._stopping:
@@ -392,6 +394,8 @@ class EventBoard:
         self._commands_bad = self._commands_dropped = 0
         if state is State.ARMED and self._state is State.RUNNING:
             self._cell_zero = boundary
+            value = self.registers.value
+            self._start_utc = value("start_utc_hi") << 32 | value("start_utc_lo")
         if state is State.RUNNING and self._state is State.DRAINING:
             # What is given from now on is for the next acquisition.
             self._last_stimulus = (
@@ -410,7 +414,6 @@ class EventBoard:
         value = self.registers.value
         self._pipeline = EventPipeline(self.geometry, self.registers)
         self._acquisition = value("acquisition") & 0xFFFF_FFFF
-        self._start_utc = value("start_utc_hi") << 32 | value("start_utc_lo")
         self._cut_tick = self._cut_slot = 0
         self._sync = (0, 0)
         self._counts = dict.fromkeys(self._counter_names, 0)
@@ -686,6 +689,7 @@ class EventBoard:
         answer = self.registers.judge(
             received.frame_type, received.payload, self._state is State.IDLE
         )
+        self._arrived = received.clock
         self._command = _Command(received.clock, received.frame_type, received.payload, answer)
 
     def _complete(self) -> None:
@@ -698,6 +702,5 @@ class EventBoard:
         if Control.START in control and self._state is State.IDLE:
             self._state = State.ARMED
             self._stopping = False
-            self._start_allowed = command.arrived + START_CLOCKS
         if Control.STOP in control and self._state in (State.ARMED, State.RUNNING):
             self._stopping = True

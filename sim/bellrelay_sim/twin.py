@@ -39,6 +39,8 @@ _PAUSE = 0.02
 """Longest wait of the loop, in seconds."""
 _COMMAND_TICKS = 3
 """Ticks that pass at once after a command, so that its answer does not wait for the clock."""
+_LOOK_TICKS = 64
+"""Ticks after which a board that does not acquire is looked at again, at the latest."""
 _UNSENT = 1 << 18
 """Bytes that the board's side of the line holds before the board itself feels the pressure."""
 _PROGRESS = 0.5
@@ -113,8 +115,8 @@ class Twin:
         self._prepare()
 
     def _prepare(self) -> None:
-        """The first photons are there before an acquisition begins."""
-        self._stimulus.give(self.board, 2 * self.board.geometry.tick_ps)
+        """The first photons are there before an acquisition begins: that is seen after it."""
+        self._stimulus.give(self.board, (_LOOK_TICKS + 2) * self.board.geometry.tick_ps)
 
     def close(self) -> None:
         """Take the port away and the board down."""
@@ -177,17 +179,12 @@ class Twin:
         """Ticks of simulated time, with the photons that belong into them."""
         board = self.board
         length = board.geometry.tick_clocks
-        # The states change at the ticks' boundaries: where one may, each is looked at.
         while ticks > 0:
-            step = ticks
-            if not self._acquiring or self._done:
-                step = min(ticks, 64)
             zero = board.cell_zero
+            step = ticks if zero is not None else min(ticks, _LOOK_TICKS)
             if zero is not None:
                 ahead = board.clock - zero + (step + 2) * length
                 self._stimulus.give(board, ahead * board.geometry.clock_period_ps)
-            else:
-                step = 1 if self._acquiring else step
             if self._realtime and len(self._out) > _UNSENT:
                 board.stall(step * length)
             data = board.run((board.clock // length + step) * length - board.clock)
