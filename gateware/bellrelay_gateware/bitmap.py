@@ -96,11 +96,7 @@ class Bitmap(wiring.Component):
             led = Cat((self.i[k].delta == delta) & lanes[k].any() for k in range(d)).any()
             m.d.sync += [
                 self.o[1 + d].valid.eq(
-                    self.marker.active
-                    & lanes[d].any()
-                    & (delta != 0)
-                    & (delta < self.slots)
-                    & ~led
+                    self.marker.active & lanes[d].any() & (delta != 0) & (delta < self.slots) & ~led
                 ),
                 self.o[1 + d].delta.eq(delta),
                 self.o[1 + d].bits.eq(group),

@@ -100,8 +100,10 @@ class Bsm(wiring.Component):
 
         # 2: class, counts, ports.
         outcomes = Array(
-            [Const(int(outcome_of_class(SlotClass(c)) or 0), 2) if c <= 8 else Const(0, 2)
-             for c in range(16)]
+            [
+                Const(int(outcome_of_class(SlotClass(c)) or 0), 2) if c <= 8 else Const(0, 2)
+                for c in range(16)
+            ]
         )
         assert {int(o) for o in Outcome} == {1, 2}
         codes, accepted, outcome = [], [], []
@@ -146,9 +148,7 @@ class Bsm(wiring.Component):
             for lane in range(self.n_lanes):
                 bits = closed[lane].bits
                 both = both + (
-                    closed[lane].valid
-                    & (bits[i] | bits[n + i])
-                    & (bits[j] | bits[n + j])
+                    closed[lane].valid & (bits[i] | bits[n + i]) & (bits[j] | bits[n + j])
                 )
             m.d.sync += self.pairs[p].eq(both)
 

@@ -105,14 +105,10 @@ class RelayDatapath(wiring.Component):
                 ),
                 "fine_read_addr": In(fine_addr.bit_length()),
                 "fine_read_data": Out(fine),
-                "pattern_write": In(
-                    data.StructLayout({"en": 1, "addr": pattern_addr, "data": 4})
-                ),
+                "pattern_write": In(data.StructLayout({"en": 1, "addr": pattern_addr, "data": 4})),
                 "pattern_read_addr": In(pattern_addr),
                 "pattern_read_data": Out(4),
-                "raw_tags": Out(
-                    data.ArrayLayout(data.StructLayout({"valid": 1, "time": 56}), m)
-                ),
+                "raw_tags": Out(data.ArrayLayout(data.StructLayout({"valid": 1, "time": 56}), m)),
                 "raw_cell_last": Out(1),
                 "announce": Out(
                     data.ArrayLayout(

@@ -59,8 +59,7 @@ class DeadTime(wiring.Component):
             suppressed.eq(self.i.fine < remaining),
             begins.eq(self.i.valid & (self.extend | ~suppressed)),
             left.eq(
-                Mux(begins, self.i.fine + self.dead_time, remaining)
-                - self.geometry.clock_period_ps
+                Mux(begins, self.i.fine + self.dead_time, remaining) - self.geometry.clock_period_ps
             ),
         ]
         m.d.sync += [

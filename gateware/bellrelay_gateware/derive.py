@@ -30,9 +30,7 @@ def derived_layout(geometry: BoardGeometry) -> data.StructLayout:
     ``align_cells``: in force.
     """
     g = geometry
-    skew = data.StructLayout(
-        {"cells": signed(g.align_depth.bit_length()), "rest": fine_width(g)}
-    )
+    skew = data.StructLayout({"cells": signed(g.align_depth.bit_length()), "rest": fine_width(g)})
     return data.StructLayout(
         {
             "clock_q": delta_width(g),
@@ -91,9 +89,7 @@ class Derive(wiring.Component):
         has_early = c.early_start != c.early_end
         has_late = c.late_start != c.late_end
         late_first = has_late & (~has_early | (c.late_start < c.early_start))
-        m.d.sync += first_window.eq(
-            Mux(late_first, c.late_start, Mux(has_early, c.early_start, 0))
-        )
+        m.d.sync += first_window.eq(Mux(late_first, c.late_start, Mux(has_early, c.early_start, 0)))
         delay = Signal(32)
         m.d.sync += delay.eq((c.align_cells + self.gate_latency) * period)
 
@@ -110,9 +106,7 @@ class Derive(wiring.Component):
                 (c.dead_time_ps[d] - first_window, slot, [(target.slots, "q"), (target.rest, "r")])
             )
         for d in range(g.n_detectors):
-            jobs.append(
-                (delay - c.gate_delay_ps[d], slot, [(self.o.gate_phase[d], "r")])
-            )
+            jobs.append((delay - c.gate_delay_ps[d], slot, [(self.o.gate_phase[d], "r")]))
 
         m.submodules.divider = divider = Divider(_WIDTH - 1, 24)
         job = Signal(range(len(jobs) + 1))

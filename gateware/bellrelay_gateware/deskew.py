@@ -44,9 +44,7 @@ class Deskew(wiring.Component):
         m.d.sync += [
             self.o.valid.eq(self.i.valid),
             self.o.suppressed.eq(self.i.suppressed),
-            self.o.fine.eq(
-                self.i.fine - self.rest + Mux(borrow, self.geometry.clock_period_ps, 0)
-            ),
+            self.o.fine.eq(self.i.fine - self.rest + Mux(borrow, self.geometry.clock_period_ps, 0)),
             self.o.back.eq(self.cells + borrow),
         ]
         return m

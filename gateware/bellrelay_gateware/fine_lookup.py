@@ -58,9 +58,7 @@ class FineLookup(wiring.Component):
         read = []
         bits = g.code_bits
         for channel in range(g.n_channels):
-            table = Memory(
-                shape=fine_width(g), depth=1 << g.code_bits, init=linear_fine_table(g)
-            )
+            table = Memory(shape=fine_width(g), depth=1 << g.code_bits, init=linear_fine_table(g))
             m.submodules[f"table_{channel}"] = table
             lookup, back = table.read_port(), table.read_port()
             write = table.write_port()

@@ -98,9 +98,7 @@ class Liveness(wiring.Component):
             m.d.sync += [
                 begins[1].eq(begins[0]),
                 delta[1].eq(delta[0]),
-                end.eq(
-                    self.blind[d].slots + delta[0] + (far != 0) + (far > self.slot_period)
-                ),
+                end.eq(self.blind[d].slots + delta[0] + (far != 0) + (far > self.slot_period)),
             ]
             # 3; what lies beyond this cell's slots is of interest only to the maximum
             counted = Signal(width, name=f"counted_{d}")
@@ -130,9 +128,7 @@ class Liveness(wiring.Component):
         for slot in range(1, most + 1):
             m.d.comb += blocked[slot].eq(
                 (reach_before > slot)
-                | Cat(
-                    (deltas[d] < slot) & (near[d] > slot) for d in range(n)
-                ).any()
+                | Cat((deltas[d] < slot) & (near[d] > slot) for d in range(n)).any()
             )
         left_before, left_latest = Signal(signed(width + 1)), Signal(signed(width + 1))
         left = Signal(signed(width + 1))

@@ -76,9 +76,7 @@ class SlotClock(wiring.Component):
         fraction = Signal(FRACTION_BITS)
         fraction_sum = Signal(FRACTION_BITS + 1)
         whole = Signal(signed(5))
-        m.d.comb += fraction_sum.eq(
-            Mux(marker[1].start, 0, fraction) + addend[:FRACTION_BITS]
-        )
+        m.d.comb += fraction_sum.eq(Mux(marker[1].start, 0, fraction) + addend[:FRACTION_BITS])
         with m.If(marker[1].active):
             m.d.sync += fraction.eq(fraction_sum[:FRACTION_BITS])
         m.d.sync += whole.eq(addend[FRACTION_BITS:].as_signed() + fraction_sum[FRACTION_BITS])
