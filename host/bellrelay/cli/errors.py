@@ -14,8 +14,16 @@ from bellrelay.cli.exits import ExitCode
 # Full name of an exception class, for it and its subclasses. The nearest in the order of
 # inheritance wins. `tests/cli/test_errors.py` holds that each of them exists.
 EXIT_CODES: dict[str, ExitCode] = {
+    "bellrelay.tags.analysis_config.AnalysisConfigError": ExitCode.CONFIGURATION,
+    "bellrelay.tags.formats.tag_file_error.TagFileError": ExitCode.TAG_FILE,
+    "bellrelay.tags.formats.tag_file_error.TagFileNotWritten": ExitCode.STORAGE,
     "bellrelay_sim.verilator_tool.VerilatorMissing": ExitCode.MISSING_EXTRA,
     "serial.serialutil.SerialException": ExitCode.PORT_MISSING,
+    "bellrelay.relay.announcement_log.LogBusy": ExitCode.STORAGE,
+    "bellrelay.relay.config.ConfigError": ExitCode.CONFIGURATION,
+    "bellrelay.relay.link.PortError": ExitCode.PORT_MISSING,
+    "bellrelay.wire.access.AccessError": ExitCode.FOREIGN_PORT,
+    "bellrelay.wire.access.BoardVersionMismatch": ExitCode.BOARD_VERSION,
 }
 
 # Top-level module to the extra that installs it.
