@@ -5,8 +5,8 @@ with ``K = tick_clocks``; ``B = (n + 1) K`` is its boundary. The event board com
 numbers; this module needs no gateware tools.
 
 Commands
-    A command *arrives* in the clock ``c`` in which its last byte is accepted, if both CRCs hold. If
-    one is unanswered then, it is dropped. It is judged by the state in that clock, and a READ gives
+    A command *arrives* in the clock ``c`` after the one in which its last byte is accepted, if both
+    CRCs hold. If one is unanswered then, it is dropped. It is judged by the state in that clock, and a READ gives
     ``state`` and ``temperature`` as they are in that clock. It *completes* in clock
     ``c + COMMAND_CLOCKS``: in the tick ``n`` that holds this clock it is answered; written values
     are in force from tick ``n + 1`` on; a start arms in this clock, and running begins at the first
@@ -34,14 +34,14 @@ __all__ = [
 ]
 
 EXECUTE_CLOCKS = 512
-"""From the last byte of a command to the first look at a register: all that a tick left behind
+"""From the arrival of a command to the first look at a register: all that a tick left behind
 has passed the stages by then."""
 
-COMMAND_CLOCKS = 1024
-"""From the last byte of a command to its completion."""
+COMMAND_CLOCKS = 2048
+"""From the arrival of a command to its completion: the longest one is executed by then."""
 
-START_CLOCKS = 2048 + 16
-"""From the last byte of a start to cell 0, at least: completion, then the dividers."""
+START_CLOCKS = 3072 + 16
+"""From the arrival of a start to cell 0, at least: completion, then the dividers."""
 
 RECEIVE_TIMEOUT_CLOCKS = 1 << 20
 """A command frame that pauses this long between two bytes is damaged."""
