@@ -104,7 +104,8 @@ class LinkModel:
     def stall(self, begin: int, end: int) -> None:
         """Nothing leaves in clocks from ``begin`` on and before ``end``; none of them has passed."""
         self.advance(begin)
-        later = self._ends > begin
+        # The byte that is on offer may still be held up by a stall that has just ended.
+        later = self._ends > begin - 2 * self._per_byte
         stalls = zip(self._begins[later].tolist(), self._ends[later].tolist(), strict=True)
         self._begins, self._ends = _merged([*stalls, (begin, end)])
 
