@@ -327,6 +327,12 @@ class BoardSession:
             self._end(account, final=self._final)
             self.phase = Phase.STOPPED
 
+    def stop_board(self) -> None:
+        """Tell a board that is in quarantine to stop, as far as it listens."""
+        if self.identity is not None:
+            with contextlib.suppress(AccessError, OSError):
+                RegisterClient(self, self.identity.geometry, timeout_s=0.3).stop()
+
     def check_silence(self) -> None:
         """Open the port anew if the board should have sent a heartbeat long ago."""
         limit = max(1.0, 10 * self._config.heartbeat_ms / 1000)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import ssl
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -31,7 +32,7 @@ _STUCK_S = 60.0
 _log = structlog.get_logger(__name__)
 
 
-@dataclass
+@dataclass(eq=False)
 class Consumer:
     """One connection."""
 
@@ -183,9 +184,8 @@ class FanOutServer:
             consumer.sequence = log_reader.sequence
             if not records:
                 waiter = asyncio.ensure_future(grown.wait())
-                await asyncio.wait(
-                    {waiter, hung_up}, timeout=_POSITION_S, return_when=asyncio.FIRST_COMPLETED
-                )
+                either: set[asyncio.Future[Any]] = {waiter, hung_up}
+                await asyncio.wait(either, timeout=_POSITION_S, return_when=asyncio.FIRST_COMPLETED)
                 if waiter.cancel():
                     position = Position(log_reader.sequence)
                     self._send(consumer, writer, FrameType.POSITION, 0, position.encode())

@@ -1,0 +1,62 @@
+"""`bellrelay relay`: the daemon of one relay."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("relay")(relay)
+
+
+def relay(
+    config: Annotated[Path, typer.Option(help="The relay's YAML.", metavar="FILE.yaml")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the configuration, ask the board, and end.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+) -> None:
+    """Read a board, log its announcements, serve them; SIGTERM ends it cleanly.
+
+    With --check: whether the configuration can be used, and, if the port is there, what board
+    answers on it. Nothing is written to the board.
+    """
+    from bellrelay.relay.config import load_config
+
+    settings = load_config(config)
+    if check:
+        _check(settings, as_json)
+        return
+    import asyncio
+
+    from bellrelay.relay.daemon import RelayDaemon, run_relay
+    from bellrelay.relay.log_format import log_to_stderr
+
+    log_to_stderr()
+
+    def started(daemon: RelayDaemon) -> None:
+        if as_json:
+            addresses = {"fan_out_port": daemon.fan_out.port, "health_port": daemon.health.port}
+            print(json.dumps({**daemon.status(), **addresses}, allow_nan=True), flush=True)
+
+    asyncio.run(run_relay(settings, started))
+
+
+def _check(settings: object, as_json: bool) -> None:
+    from bellrelay.relay.board_check import check_board
+    from bellrelay.relay.config import RelayConfig
+
+    assert isinstance(settings, RelayConfig)
+    result = check_board(settings)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"{settings.source}: can be used; {settings.port}: board {result['board']!r}, "
+            f"gateware {result['gateware']}, {result['detectors']} detectors, {result['state']}"
+        )
