@@ -26,10 +26,10 @@ from typing import Any
 
 from bellrelay.wire.geometry import BoardGeometry
 
-from .board import Board
 from .event_board import EventBoard
 from .link import SimulatedLink
 from .link_config import LinkConfigError, load_link
+from .shadowed_board import ShadowedBoard
 from .twin_port import TwinPort
 from .twin_stimulus import Stimulus
 
@@ -46,7 +46,11 @@ _UNSENT = 1 << 18
 _PROGRESS = 0.5
 
 
-def make_board(kind: str, geometry: BoardGeometry, clocks_per_byte: int) -> Board:
+TwinBoard = EventBoard | ShadowedBoard
+"""A board that says when it acquires."""
+
+
+def make_board(kind: str, geometry: BoardGeometry, clocks_per_byte: int) -> TwinBoard:
     """A board of this kind: ``event`` or ``gateware``.
 
     Raises
@@ -61,7 +65,7 @@ def make_board(kind: str, geometry: BoardGeometry, clocks_per_byte: int) -> Boar
     if kind == "gateware":
         from .gateware_board import GatewareBoard
 
-        return GatewareBoard(geometry, clocks_per_byte=clocks_per_byte)
+        return ShadowedBoard(GatewareBoard(geometry, clocks_per_byte=clocks_per_byte))
     raise ValueError(f"board is {kind!r}; allowed: event, gateware")
 
 
@@ -78,6 +82,8 @@ class Twin:
         Where the host finds it.
     realtime
         Simulated time follows wall time; a host that does not read makes the board shed.
+    halt
+        Simulated time stands still after the last photon, until the host sends a command.
     tell
         Called with every event.
     """
@@ -86,10 +92,11 @@ class Twin:
         self,
         link: SimulatedLink,
         slots: int,
-        new_board: Callable[[], Board],
+        new_board: Callable[[], TwinBoard],
         port: TwinPort,
         *,
         realtime: bool = False,
+        halt: bool = False,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
         self._link = link
@@ -97,6 +104,7 @@ class Twin:
         self._new_board = new_board
         self._port = port
         self._realtime = realtime
+        self._halt = halt
         self._tell = tell
         self.stop_requested = False
         self.reset_requested = False
@@ -170,6 +178,8 @@ class Twin:
             elif took > _PAUSE:
                 self._chunk = max(1, self._chunk // 2)
             return
+        if self._halt and self._acquiring:
+            return
         self._owed = min(self._owed + elapsed, 0.2)
         ticks = int(self._owed / period_s)
         self._owed -= ticks * period_s
@@ -185,7 +195,7 @@ class Twin:
             if zero is not None:
                 ahead = board.clock - zero + (step + 2) * length
                 self._stimulus.give(board, ahead * board.geometry.clock_period_ps)
-            if self._realtime and len(self._out) > _UNSENT:
+            if self._realtime and len(self._out) > _UNSENT and isinstance(board, EventBoard):
                 board.stall(step * length)
             data = board.run((board.clock // length + step) * length - board.clock)
             if data:
@@ -266,6 +276,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     length.add_argument("--slots", type=float, help="slots per acquisition, default 1e8")
     length.add_argument("--seconds", type=float, help="simulated seconds per acquisition")
     parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
+    parser.add_argument("--halt", action="store_true", help="stop time after the last photon")
     parser.add_argument("--link-rate", type=float, help="bytes per simulated second")
     parser.add_argument("--seed", type=int, help="instead of the link's own")
     parser.add_argument("--reset-after", type=float, help="reset the board after wall seconds")
@@ -304,6 +315,7 @@ def main(argv: list[str] | None = None) -> int:
         lambda: make_board(args.board, geometry, per_byte),
         port,
         realtime=args.realtime,
+        halt=args.halt,
         tell=_tell_stdout,
     )
     _handle_signals(twin, args)
