@@ -58,6 +58,8 @@ from .register_values import register_values
 __all__ = ["BoardSession", "Phase", "Sink", "Trouble"]
 
 _HEARTBEAT_EVENT_S = 10.0
+_BUSY_BYTES = 4096
+_BURST_S = 0.005
 _PENDING_S = 0.5
 """A frame that pauses this long in the middle is given up."""
 
@@ -389,6 +391,9 @@ class BoardSession:
             last = time.monotonic()
             while not self._closing.is_set():
                 data, event = self._link.read(0.1)
+                if len(data) >= _BUSY_BYTES and event is None:
+                    # A busy line: work in bursts, and leave the interpreter to the reader between.
+                    self._closing.wait(_BURST_S)
                 now = self.alive_at = time.monotonic()
                 frames: list[Frame] = []
                 if data:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import signal
 import sys
 import threading
@@ -126,6 +127,10 @@ class RelayDaemon:
         # A thread that computes must not keep the reader from the port for 5 ms at a time.
         before = sys.getswitchinterval()
         sys.setswitchinterval(_SWITCH_S)
+        # Nor a collection that walks through every imported module: that takes tens of ms.
+        gc.collect()
+        gc.freeze()
+        stack.callback(gc.unfreeze)
         stack.callback(sys.setswitchinterval, before)
         settings = config.log
         self.log = log = await asyncio.to_thread(
@@ -163,7 +168,7 @@ class RelayDaemon:
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
         await self.fan_out.start()
         stack.push_async_callback(self.fan_out.stop)
-        self.health = HealthServer(config.health, self.status)
+        self.health = HealthServer(config.health, self.status, self.histogram)
         await self.health.start()
         stack.push_async_callback(self.health.stop)
 
@@ -265,6 +270,18 @@ class RelayDaemon:
             "consumers": [
                 {"name": c.name, "sequence": c.sequence} for c in list(self.fan_out.consumers)
             ],
+        }
+
+    def histogram(self) -> dict[str, Any]:
+        """What /histogram says: arrival times in the slot, all finished periods added up.
+
+        ``counts`` is a list per channel, detectors first, then sync; empty before the first.
+        """
+        counts = self.session.histogram
+        return {
+            "bin_ps": self.config.histogram.bin_ps,
+            "channels": [*(d.name for d in self.config.detectors), self.config.sync.name],
+            "counts": [] if counts is None else counts.tolist(),
         }
 
     def _measure(self) -> None:

@@ -1,4 +1,4 @@
-"""/health for people and probes, /metrics for Prometheus."""
+"""/health for people and probes, /histogram of arrival times, /metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -80,10 +80,16 @@ class _Collector:
 class HealthServer:
     """Answers on one address; the status comes from a function."""
 
-    def __init__(self, settings: Health, status: Callable[[], Status]) -> None:
+    def __init__(
+        self,
+        settings: Health,
+        status: Callable[[], Status],
+        histogram: Callable[[], Status] = dict,
+    ) -> None:
         self.port: int | None = None
         self._settings = settings
         self._status = status
+        self._histogram = histogram
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(status))
         self._runner: web.AppRunner | None = None
@@ -93,7 +99,13 @@ class HealthServer:
         if self._settings.listen is None:
             return
         app = web.Application()
-        app.add_routes([web.get("/health", self._health), web.get("/metrics", self._metrics)])
+        app.add_routes(
+            [
+                web.get("/health", self._health),
+                web.get("/histogram", self._arrivals),
+                web.get("/metrics", self._metrics),
+            ]
+        )
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         host, port = split_address(self._settings.listen)
@@ -110,6 +122,9 @@ class HealthServer:
         # A probe looks at the code alone.
         code = 200 if status["state"] == "running" else 503
         return web.json_response(status, status=code, dumps=lambda v: json.dumps(v, indent=1))
+
+    async def _arrivals(self, _request: web.Request) -> web.Response:
+        return web.json_response(plain_numbers(self._histogram()))
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(

@@ -22,6 +22,7 @@ import serial
 __all__ = ["LinkEvent", "PortBusy", "PortError", "PortMissing", "SerialLink"]
 
 _READ_BYTES = 1 << 16
+_TERMINAL_BYTES = 4095
 _BACK_OFF_S = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -196,16 +197,24 @@ class SerialLink:
                     return
                 if not flags & select.POLLIN:
                     return
-                try:
-                    block = read(descriptor, _READ_BYTES)
-                except BlockingIOError:
-                    continue
-                except OSError:
-                    return
-                if not block:
-                    return
-                counts.bytes_read += len(block)
-                put(block)
+                # All that there is before the next poll: a terminal hands over 4 KiB at most, and
+                # every call may cost a wait for the interpreter.
+                block, fresh = b"", True
+                while fresh or len(block) >= _TERMINAL_BYTES:
+                    try:
+                        block = read(descriptor, _READ_BYTES)
+                    except BlockingIOError:
+                        break
+                    except OSError:
+                        return
+                    if not block:
+                        # Ready but empty: the device is gone. Empty after a block: just that.
+                        if fresh:
+                            return
+                        break
+                    fresh = False
+                    counts.bytes_read += len(block)
+                    put(block)
 
     def _open_again(self) -> None:
         for attempt in range(1 << 30):
