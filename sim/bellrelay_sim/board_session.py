@@ -125,7 +125,7 @@ class BoardSession:
         def write_and_stimulate(data: bytes) -> None:
             write(data)
             board.stimulate(t, channel)
-            del self.write  # type: ignore[method-assign]
+            del self.write
 
         self.write = write_and_stimulate  # type: ignore[method-assign]
         self.client.start()

@@ -41,7 +41,7 @@ _COMMAND_TICKS = 3
 """Ticks that pass at once after a command, so that its answer does not wait for the clock."""
 _LOOK_TICKS = 64
 """Ticks after which a board that does not acquire is looked at again, at the latest."""
-_UNSENT = 1 << 18
+_UNSENT = 1 << 16
 """Bytes that the board's side of the line holds before the board itself feels the pressure."""
 _PROGRESS = 0.5
 
@@ -151,16 +151,22 @@ class Twin:
                 if data:
                     self.board.write(data)
                     self._advance(_COMMAND_TICKS)
-            if self._out and writable:
-                self._out = self._out[self._port.write(self._out) :]
+            if writable:
+                self._hand_over()
             self._pass_time(elapsed, there)
         self._tell({"event": "ended", **self._standing()})
+
+    def _hand_over(self) -> None:
+        """Give the line as much of what has left the board as it takes."""
+        if self._out:
+            self._out = self._out[self._port.write(self._out) :]
 
     def _pass_time(self, elapsed: float, there: bool) -> None:
         """Let simulated time pass as it should."""
         period_s = self.board.geometry.tick_ps * 1e-12
         if self._realtime:
-            self._owed = min(self._owed + elapsed, 1.0)
+            # A machine that cannot keep up is late; it does not try to make up for it.
+            self._owed = min(self._owed + elapsed, 0.1)
             ticks = int(self._owed / period_s)
             self._owed -= ticks * period_s
             if not there:
@@ -195,8 +201,11 @@ class Twin:
             if zero is not None:
                 ahead = board.clock - zero + (step + 2) * length
                 self._stimulus.give(board, ahead * board.geometry.clock_period_ps)
-            if self._realtime and len(self._out) > _UNSENT and isinstance(board, EventBoard):
-                board.stall(step * length)
+            if self._realtime and isinstance(board, EventBoard):
+                step = min(step, max(1, _UNSENT // length))
+                self._hand_over()
+                if len(self._out) >= _UNSENT:
+                    board.stall(step * length)
             data = board.run((board.clock // length + step) * length - board.clock)
             if data:
                 self._out = memoryview(bytes(self._out) + data)

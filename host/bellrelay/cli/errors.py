@@ -14,6 +14,9 @@ from bellrelay.cli.exits import ExitCode
 # Full name of an exception class, for it and its subclasses. The nearest in the order of
 # inheritance wins. `tests/cli/test_errors.py` holds that each of them exists.
 EXIT_CODES: dict[str, ExitCode] = {
+    "bellrelay.cli.run.BoardsDiffer": ExitCode.CHECK_FAILED,
+    "bellrelay.cli.run_system.RunFailed": ExitCode.FAILURE,
+    "bellrelay_sim.link_config.LinkConfigError": ExitCode.CONFIGURATION,
     "bellrelay.tags.analysis_config.AnalysisConfigError": ExitCode.CONFIGURATION,
     "bellrelay.tags.formats.tag_file_error.TagFileError": ExitCode.TAG_FILE,
     "bellrelay.tags.formats.tag_file_error.TagFileNotWritten": ExitCode.STORAGE,

@@ -1,0 +1,350 @@
+"""The processes of a run: the twin and the daemon, watched until all outcomes are checked."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import yaml
+
+from bellrelay.cli.run_check import SourceCheck
+from bellrelay.cli.run_report import ArrivalHistogram, RunReport
+from bellrelay.relay.announcement_client import AnnouncementClient
+from bellrelay.relay.announcement_log import LogReader
+from bellrelay.relay.config import check_config
+from bellrelay.relay.register_values import register_values
+from bellrelay.wire.counters import counters
+from bellrelay.wire.geometry import BoardGeometry
+from bellrelay.wire.messages import Announced, Event, From, Subscribe
+from bellrelay.wire.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from bellrelay_sim.link import SimulatedLink
+
+__all__ = ["RunFailed", "link_registers", "relay_yaml", "run_system"]
+
+_START_S = 60.0
+_STOP_S = 30.0
+
+
+class RunFailed(Exception):
+    """A process of the run ended or went silent; the message has its last words."""
+
+
+class Progress(Protocol):
+    """What a run tells while it runs."""
+
+    def say(self, text: str) -> None:
+        """One line."""
+        ...
+
+    def update(self, slots: int, psi_minus: int, psi_plus: int, error_rate_z: float) -> None:
+        """Where it stands."""
+        ...
+
+
+def relay_yaml(link: SimulatedLink, folder: Path, health_port: int) -> dict[str, Any]:
+    """The daemon's configuration for this link: windows, deskew and dead time as simulated."""
+    period = link.slot_period_ps
+    bin_ps = 1
+    while bin_ps * 1024 < period:
+        bin_ps *= 2
+    windows = dict(zip(("early", "late"), map(list, link.windows()), strict=False))
+    return {
+        "relay_id": "charles",
+        "port": str(folder / "port"),
+        "encoding": link.encoding.value,
+        "slot_period_ps": period,
+        "windows": windows,
+        "detectors": [
+            {
+                "name": d.name,
+                "port": d.port,
+                "deskew_ps": d.cable_delay_ps,
+                "dead_time_ps": d.dead_time_ps,
+            }
+            for d in link.detectors
+        ],
+        "sync": {"deskew_ps": link.sync.delay_ps if link.sync else 0},
+        "histogram": {"period_s": 0.02, "bin_ps": bin_ps},
+        "log": {"directory": str(folder / "log")},
+        "fan_out": {"unix_socket": str(folder / "announcements")},
+        "health": {"listen": f"127.0.0.1:{health_port}"},
+    }
+
+
+def link_registers(link: SimulatedLink, geometry: BoardGeometry) -> dict[str, tuple[int, ...]]:
+    """What the daemon would write to a board for this link."""
+    values = check_config(relay_yaml(link, Path("/nonexistent"), 1))
+    return {name: tuple(v) for name, v in register_values(values, geometry).items()}
+
+
+def run_system(
+    link: SimulatedLink,
+    geometry: BoardGeometry,
+    link_file: Path | None,
+    board: str,
+    slots: int,
+    seed: int | None,
+    comparison: dict[str, Any] | None,
+    progress: Progress,
+) -> tuple[RunReport, ArrivalHistogram | None]:
+    """Start twin and daemon, wait for the last photon, stop, account for everything.
+
+    Raises
+    ------
+    RunFailed
+        A process failed.
+    """
+    with tempfile.TemporaryDirectory(prefix="bellrelay-run-") as name:
+        folder = Path(name)
+        begin = time.monotonic()
+        check = SourceCheck(link)
+        twin_command = [sys.executable, "-m", "bellrelay_sim.twin", "--board", board]
+        twin_command += ["--port-link", str(folder / "port"), "--slots", str(slots), "--halt"]
+        if link_file is not None:
+            twin_command += ["--config", str(link_file)]
+        if seed is not None:
+            twin_command += ["--seed", str(seed)]
+        with _process(twin_command, folder / "twin.log") as twin:
+            events = _TwinEvents(twin)
+            events.wait_for("port", _START_S, folder / "twin.log")
+            health_port = _free_port()
+            config = relay_yaml(link, folder, health_port)
+            (folder / "relay.yaml").write_text(yaml.safe_dump(config))
+            relay_command = [sys.executable, "-m", "bellrelay", "relay"]
+            relay_command += ["--config", str(folder / "relay.yaml")]
+            with _process(relay_command, folder / "relay.log") as relay:
+                follower = _Follower(folder / "announcements", check)
+                while not events.done:
+                    _still_alive(twin, folder / "twin.log", "twin")
+                    _still_alive(relay, folder / "relay.log", "daemon")
+                    time.sleep(0.1)
+                    announced = check.announced
+                    progress.update(
+                        events.slots,
+                        announced[Outcome.PSI_MINUS],
+                        announced[Outcome.PSI_PLUS],
+                        check.tallies["Z"].error_rate,
+                    )
+                    follower.poll()
+                histogram = _histogram(health_port)
+                wall = time.monotonic() - begin
+                _stop(relay, "daemon", folder / "relay.log")
+            follower.close()
+            _stop(twin, "twin", folder / "twin.log")
+        final = _finish(folder / "log", follower.sequence, check)
+    report = _report(link, geometry, board, check, final, wall, comparison, events.truth)
+    return report, histogram
+
+
+def _report(
+    link: SimulatedLink,
+    geometry: BoardGeometry,
+    board: str,
+    check: SourceCheck,
+    final: Event | None,
+    wall: float,
+    comparison: dict[str, Any] | None,
+    truth: dict[str, Any],
+) -> RunReport:
+    if final is None or not final.values.get("final"):
+        raise RunFailed("the acquisition did not end with its totals")
+    values = final.values
+    totals = {c.name: 0 for c in counters(geometry)} | dict(values["counters"])
+    report = RunReport(
+        board=board,
+        detectors=tuple(d.name for d in link.detectors),
+        counters=totals,
+        received=sum(check.announced.values()),
+        missing_frames=values["link_lost"]["frames"],
+        errors={k: (t.errors, t.bits, t.expected) for k, t in check.tallies.items()},
+        slot_period_ps=link.slot_period_ps,
+        wall_seconds=wall,
+        check_passed=all(t.plausible for t in check.tallies.values()),
+        comparison=comparison,
+        truth=truth,
+    )
+    if report.events_lost or report.missing_frames:
+        from dataclasses import replace
+
+        report = replace(report, check_passed=False)
+    return report
+
+
+@contextlib.contextmanager
+def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
+    with log.open("w") as stderr:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "nothing"
+
+
+def _still_alive(process: subprocess.Popen[str], log: Path, name: str) -> None:
+    if process.poll() is not None:
+        raise RunFailed(f"the {name} ended with {process.returncode}: {_last_words(log)}")
+
+
+def _stop(process: subprocess.Popen[str], name: str, log: Path) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        raise RunFailed(f"the {name} does not end: {_last_words(log)}") from None
+    if process.returncode not in (0, -signal.SIGTERM):
+        raise RunFailed(f"the {name} ended with {process.returncode}: {_last_words(log)}")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class _TwinEvents:
+    """The twin's lines, read in a thread."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.slots = 0
+        self.done = False
+        self.truth: dict[str, Any] = {}
+        self._process = process
+        self._seen: set[str] = set()
+        self._change = threading.Condition()
+        threading.Thread(target=self._read, name="twin events", daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        with contextlib.suppress(ValueError):  # closed under us: the run is over
+            for line in self._process.stdout:
+                event = json.loads(line)
+                with self._change:
+                    self._seen.add(event["event"])
+                    self.slots = max(self.slots, event.get("slots", 0))
+                    if event["event"] == "done":
+                        self.done, self.truth = True, event["truth"]
+                    self._change.notify_all()
+
+    def wait_for(self, name: str, seconds: float, log: Path) -> None:
+        """Until the event has come. RunFailed if it does not."""
+        end = time.monotonic() + seconds
+        with self._change:
+            while name not in self._seen:
+                _still_alive(self._process, log, "twin")
+                if time.monotonic() > end:
+                    raise RunFailed(f"no {name} from the twin: {_last_words(log)}")
+                self._change.wait(0.1)
+
+
+class _Follower:
+    """The live end of the announcements, read a little at a time."""
+
+    def __init__(self, path: Path, check: SourceCheck) -> None:
+        self.sequence = 0
+        self._path = path
+        self._check = check
+        self._loop = asyncio.new_event_loop()
+        self._client: AnnouncementClient | None = None
+
+    def poll(self, seconds: float = 0.1) -> None:
+        """Take what comes within this time."""
+        self._loop.run_until_complete(self._poll(seconds))
+
+    async def _poll(self, seconds: float) -> None:
+        if self._client is None:
+            try:
+                start = Subscribe(From.SEQUENCE, self.sequence)
+                self._client = await AnnouncementClient.unix(self._path, start)
+            except OSError:
+                return  # the daemon is not there yet
+            self._records = self._client.records()
+            self._next: asyncio.Task[Announced | Event] | None = None
+        end = self._loop.time() + seconds
+        while True:
+            if self._next is None:
+                self._next = self._loop.create_task(self._take())
+            left = max(0.0, end - self._loop.time())
+            done, _ = await asyncio.wait({self._next}, timeout=left)
+            if not done:
+                return
+            task, self._next = self._next, None
+            record = task.result()
+            self.sequence = record.sequence
+            if isinstance(record, Announced):
+                self._check.add(record.slot, record.outcome)
+                self.sequence += record.slot.size
+            else:
+                self.sequence += 1
+
+    async def _take(self) -> Announced | Event:
+        async for record in self._records:
+            return record
+        raise RunFailed("the daemon hung up")
+
+    def close(self) -> None:
+        """Hang up."""
+        if self._client is not None:
+            if self._next is not None:
+                self._next.cancel()
+                with contextlib.suppress(asyncio.CancelledError, RunFailed, OSError):
+                    self._loop.run_until_complete(self._next)
+            self._loop.run_until_complete(self._client.close())
+        self._loop.close()
+
+
+def _finish(directory: Path, sequence: int, check: SourceCheck) -> Event | None:
+    """Take what the log has beyond the live end; the stop event."""
+    final = None
+    reader = LogReader(directory, sequence)
+    try:
+        for record in reader:
+            if isinstance(record, Announced):
+                check.add(record.slot, record.outcome)
+            elif record.values["kind"] == "stop":
+                final = record
+    finally:
+        reader.close()
+    if final is None:
+        # The live end had it already.
+        for record in LogReader(directory, 0):
+            if isinstance(record, Event) and record.values["kind"] == "stop":
+                final = record
+    return final
+
+
+def _histogram(port: int) -> ArrivalHistogram | None:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/histogram", timeout=5) as answer:
+            body = json.load(answer)
+    except (urllib.error.URLError, OSError):
+        return None
+    if not body["counts"]:
+        return None
+    return ArrivalHistogram(np.array(body["counts"], np.int64), body["bin_ps"])
