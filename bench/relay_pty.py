@@ -4,8 +4,8 @@
 
 A process of its own plays the board: it sends frames of 256 tags at the wanted pace through a FIFO
 of 64 KiB, and sheds what finds no room there, as a board does. Where the machine keeps that process
-off its core for a while, fewer tags than wanted are offered; the figures say how many were. The daemon runs as it is, with its
-log, and spools the tags to disk. The ratio is to 2e6 tags per second.
+off its core for a while, fewer tags than wanted are offered; the figures say how many were. The
+daemon runs as it is, with its log, and spools the tags to disk. The ratio is to 2e6 tags/s.
 """
 
 from __future__ import annotations
