@@ -1,4 +1,4 @@
-"""Announcements between two flushes, per port of the classifier, read out in order of their slot."""
+"""Announcements between two flushes, per port of the classifier, read out in slot order."""
 
 from __future__ import annotations
 
@@ -77,8 +77,8 @@ class AnnouncementCapture(wiring.Component):
             any_valid = any_valid | self.announce[p].valid
         m.d.sync += [base.eq(base_now), has_base.eq(has_base | any_valid)]
 
-        stored = {outcome: 0 for outcome in Outcome}
-        lost = {outcome: 0 for outcome in Outcome}
+        stored = dict.fromkeys(Outcome, 0)
+        lost = dict.fromkeys(Outcome, 0)
         half = Const(0, 1)
         heads = []
         for p, depth in enumerate(self._depths):

@@ -50,9 +50,7 @@ __all__ = ["Framer", "held_layout"]
 
 def held_layout() -> data.StructLayout:
     """What the heartbeat says of the acquisition beside its counters."""
-    return data.StructLayout(
-        {"cut_slot": 64, "start_utc_ns": 64, "sync_slot": 64, "sync_pos": 24}
-    )
+    return data.StructLayout({"cut_slot": 64, "start_utc_ns": 64, "sync_slot": 64, "sync_pos": 24})
 
 
 class Framer(wiring.Component):
@@ -331,8 +329,11 @@ class Framer(wiring.Component):
                 channel = Signal(16)
                 m.d.comb += channel.eq(chunk.channel)
                 head = Cat(
-                    chunk.period, channel, (chunk.first_bin | Const(0, 16))[:16],
-                    chunk.start_tick, chunk.end_tick,
+                    chunk.period,
+                    channel,
+                    (chunk.first_bin | Const(0, 16))[:16],
+                    chunk.start_tick,
+                    chunk.end_tick,
                 )
                 with m.Switch(place):
                     for i in range(6):

@@ -141,9 +141,7 @@ class Histogram(wiring.Component):
             ended.end_tick.eq(self.cut_tick),
         ]
         load, load_from = Signal(), Signal(span)
-        last = (chunk.channel == g.n_channels - 1) & (
-            chunk.first_bin == g.hist_bins - g.hist_chunk
-        )
+        last = (chunk.channel == g.n_channels - 1) & (chunk.first_bin == g.hist_bins - g.hist_chunk)
         with m.If(self.decide):
             m.d.sync += fresh.eq(0)
         with m.If(self.sent | self.skipped):

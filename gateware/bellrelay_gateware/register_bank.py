@@ -156,9 +156,7 @@ class RegisterBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = data.StructLayout({"kind": 3, "signed": 1, "low": 32, "high": 32})
-        m.submodules.attributes = rom = Memory(
-            shape=layout, depth=_SPACE, init=self._attributes()
-        )
+        m.submodules.attributes = rom = Memory(shape=layout, depth=_SPACE, init=self._attributes())
         m.submodules.words = ram = Memory(shape=32, depth=_SPACE, init=self._reset_words())
         m.submodules.values = values = Memory(shape=32, depth=128, init=[])
         rom_read, ram_read, values_read = rom.read_port(), ram.read_port(), values.read_port()

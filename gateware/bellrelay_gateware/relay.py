@@ -278,11 +278,11 @@ class Relay(wiring.Component):
             framer.counter_data.eq(totals.read_data),
         ]
         lossy = Const(0, 1)
-        for c in counters(g):
-            if c.kind in ("tags_lost", "lost_psi_minus", "lost_psi_plus"):
-                lossy = lossy | (totals.tick[c.name] != 0)
-            elif c.kind in ("tags_shed", "shed_psi_minus", "shed_psi_plus"):
-                lossy = lossy | (framer.decided[c.name] != 0)
+        for counter in counters(g):
+            if counter.kind in ("tags_lost", "lost_psi_minus", "lost_psi_plus"):
+                lossy = lossy | (totals.tick[counter.name] != 0)
+            elif counter.kind in ("tags_shed", "shed_psi_minus", "shed_psi_plus"):
+                lossy = lossy | (framer.decided[counter.name] != 0)
         m.d.comb += [
             loss.look.eq(framer.loss_look),
             loss.active.eq(ended.active),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import importlib.metadata
@@ -71,7 +72,7 @@ def _sources() -> list[Path]:
     import bellrelay_gateware
 
     folders = [Path(p.__path__[0]) for p in (bellrelay.wire, bellrelay_gateware)]
-    return sorted(path for folder in folders for path in folder.glob("*.py")) + [_HARNESS]
+    return [*sorted(path for folder in folders for path in folder.glob("*.py")), _HARNESS]
 
 
 def _key(geometry: BoardGeometry, front_end: FrontEnd, version: str) -> str:
@@ -277,10 +278,8 @@ class GatewareBoard:
             return
         assert process.stdin is not None
         assert process.stdout is not None
-        try:
+        with contextlib.suppress(OSError):
             process.stdin.close()
-        except OSError:
-            pass
         process.wait()
         process.stdout.close()
 
