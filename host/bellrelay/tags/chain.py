@@ -101,7 +101,8 @@ def begin(plan: ChainPlan) -> ChainState:
     scalars = np.zeros(kernel.N_SCALARS, dtype=np.int64)
     scalars[kernel.LATEST] = _LONG_AGO
     scalars[kernel.FRAME_START] = kernel.NO_FRAME
-    scalars[[kernel.SLOT_START, kernel.BLIND_BEFORE, kernel.BLIND_HERE]] = _LONG_AGO
+    scalars[kernel.SLOT] = -1
+    scalars[kernel.BLIND_UNTIL] = _LONG_AGO
     bins = -(-plan.slot_period // plan.bin_ps) if plan.bin_ps else 0
     return ChainState(
         scalars=scalars,

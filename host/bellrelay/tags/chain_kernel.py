@@ -44,10 +44,10 @@ NO_FRAME = 1 << 62
 # Scalars of the state.
 LATEST = 0  # latest raw time seen
 FRAME_START, FRAME_SLOT = 1, 2  # time and slot number at which the frame of slots begins
-SLOT_START, SLOT, SLOT_INDEX, SLOT_BLIND = 3, 4, 5, 6  # the open slot: table index, not live
-BLIND_BEFORE, BLIND_HERE = 7, 8  # end of dead intervals begun before, and in, the open slot
-SYNC, IGNORED, OUT_OF_ORDER = 9, 10, 11
-N_SCALARS = 12
+SLOT, SLOT_INDEX, SLOT_BLIND = 3, 4, 5  # the open slot: number, table index, not live
+BLIND_UNTIL = 6  # latest end of a dead interval
+SYNC, IGNORED, OUT_OF_ORDER = 7, 8, 9
+N_SCALARS = 10
 
 # Fates of a click, columns of the counts.
 DEAD_TIME, BEFORE, PAST_FRAME, OUTSIDE, EARLY, LATE = 0, 1, 2, 3, 4, 5
@@ -221,9 +221,8 @@ def analyse(
     inverse = (1.0 - 4e-16) / slot_period
     early_start, early_end, late_start, late_end = windows[0], windows[1], windows[2], windows[3]
     frame_start, frame_slot = scalars[FRAME_START], scalars[FRAME_SLOT]
-    slot_start, slot = scalars[SLOT_START], scalars[SLOT]
-    index, blind = scalars[SLOT_INDEX], scalars[SLOT_BLIND]
-    blind_before, blind_here = scalars[BLIND_BEFORE], scalars[BLIND_HERE]
+    slot, index, blind = scalars[SLOT], scalars[SLOT_INDEX], scalars[SLOT_BLIND]
+    blind_until = scalars[BLIND_UNTIL]
     for i in range(t.size):
         time = t[i]
         if ranks[i] == 0:
@@ -253,7 +252,7 @@ def analyse(
             else:
                 # No slot: as what came in a slot of its own, but before time 0 it counts for none.
                 if slots_per_frame > 0:
-                    blind_before = max(blind_before, blind_here, time + dead_time[d])
+                    blind_until = max(blind_until, time + dead_time[d])
                 if kept:
                     counts[d, BEFORE if frame_start == NO_FRAME else PAST_FRAME] += 1
                 continue
@@ -269,29 +268,252 @@ def analyse(
         bit = bits[d, which] * np.int64(kept)
         if bin_ps > 0 and kept:
             histogram[d, position // bin_ps] += 1
-        start = time - position
-        if start != slot_start:
+        number += frame_slot
+        if number != slot:
             slots[blind, index] += 1
             if bell[index]:
                 out.slot[n_out] = slot
                 out.pattern[n_out] = index
                 out.blind[n_out] = blind != 0
                 n_out += 1
-            blind_before = max(blind_before, blind_here)
-            slot_start = start
-            slot = frame_slot + number
+            slot = number
             index = bit
-            blind = np.int64(start + opening < blind_before)
-            blind_here = time + dead_time[d]
+            blind = np.int64(time - position + opening < blind_until)
         else:
             if index & bit:
                 index |= multi_bit
             index |= bit
-            blind_here = max(blind_here, time + dead_time[d])
+        blind_until = max(blind_until, time + dead_time[d])
     scalars[FRAME_START], scalars[FRAME_SLOT] = frame_start, frame_slot
-    scalars[SLOT_START], scalars[SLOT] = slot_start, slot
-    scalars[SLOT_INDEX], scalars[SLOT_BLIND] = index, blind
-    scalars[BLIND_BEFORE], scalars[BLIND_HERE] = blind_before, blind_here
+    scalars[SLOT], scalars[SLOT_INDEX], scalars[SLOT_BLIND] = slot, index, blind
+    scalars[BLIND_UNTIL] = blind_until
+    return n_out
+
+
+class Scratch(NamedTuple):
+    """Room for what the fast path knows of a block.
+
+    Clicks, (BLOCK,) each: time; detector; start of the frame; when the first window of the slot
+    opens; cell bit, with fate (bits 18..16) and detector (above) as a key; latest end of a dead
+    interval that an earlier click began. The slot that was open before the block and then the
+    clicks, (BLOCK + 1,) each: number of the slot; table index, with the not-live mark above it, as
+    if the click were alone in its slot; positions of clicks whose slot is that of the one before.
+    """
+
+    time: NDArray[np.int64]
+    detector: NDArray[np.uint8]
+    frame: NDArray[np.int64]
+    opens: NDArray[np.int64]
+    click: NDArray[np.int32]
+    blind: NDArray[np.int64]
+    slot: NDArray[np.int64]
+    alone: NDArray[np.int32]
+    joint: NDArray[np.int32]
+
+
+@compiled
+def _scratch() -> Scratch:
+    return Scratch(
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.uint8),
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.int32),
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK + 1, dtype=np.int64),
+        np.empty(BLOCK + 1, dtype=np.int32),
+        np.empty(BLOCK + 1, dtype=np.int32),
+    )
+
+
+@compiled
+def _frames(
+    t: NDArray[np.int64], ranks: NDArray[np.uint8], plan: ChainPlan, state: ChainState, s: Scratch
+) -> int:
+    """Clicks of a block without the sync tags, each with its frame; their number."""
+    time_of, detector, frame, slot = s.time, s.detector, s.frame, s.slot[1:]
+    start, number = state.scalars[FRAME_START], state.scalars[FRAME_SLOT]
+    per_frame = plan.slots_per_frame
+    n = np.uint64(0)
+    for i in range(t.size):
+        time = t[i]
+        rank = ranks[i]
+        if rank == 0:
+            if start != NO_FRAME:
+                number += per_frame
+            start = time
+            continue
+        time_of[n] = time
+        detector[n] = rank - 1
+        frame[n] = start
+        slot[n] = number
+        n += np.uint64(1)
+    return np.int64(n)
+
+
+@compiled
+def _place(n: int, plan: ChainPlan, s: Scratch) -> bool:
+    """Slot and cell of every click, without a branch: the compiler makes vectors of it.
+
+    False if one of them has no slot, or not in this frame: then the result is void.
+    """
+    time_of, detector, frame = s.time[:n], s.detector[:n], s.frame[:n]
+    slot = s.slot[1 : n + 1]
+    opens, clicks = s.opens[:n], s.click[:n]
+    period, length, opening = plan.slot_period, np.uint64(plan.frame_length), plan.opening
+    inverse = (1.0 - 4e-16) / period
+    early_start, early_end = plan.windows[0], plan.windows[1]
+    late_start, late_end = plan.windows[2], plan.windows[3]
+    n_detectors = plan.dead_time.size
+    lost = 0
+    for i in range(n):
+        since = time_of[i] - frame[i]
+        lost |= np.int64(np.uint64(since) >= length)
+        number = np.int64(since * inverse)
+        position = since - number * period
+        more = np.int64(position >= period)
+        number += more
+        position -= more * period
+        slot[i] += number
+        opens[i] = time_of[i] - position + opening
+        early = np.int64((position >= early_start) & (position < early_end))
+        late = np.int64((position >= late_start) & (position < late_end))
+        d = np.int64(detector[i])
+        clicks[i] = (early | late << n_detectors) << d | (OUTSIDE + early + 2 * late | d << 3) << 16
+    return lost == 0
+
+
+@compiled
+def _suppress(n: int, plan: ChainPlan, state: ChainState, s: Scratch) -> None:
+    """Dead time: the cell bits of suppressed clicks go, fates are counted.
+
+    All choices are made with masks: what is dead is up to chance, and a wrongly predicted branch
+    costs more than all of the rest.
+    """
+    time_of, clicks, blind = s.time, s.click, s.blind
+    n_detectors = state.last.size
+    # Per detector: last click that starts a dead interval, dead time, all ones if extending.
+    dead = np.zeros(4 * n_detectors, dtype=np.int64)
+    for d in range(n_detectors):
+        dead[4 * d], dead[4 * d + 1] = state.last[d], plan.dead_time[d]
+        dead[4 * d + 2] = -np.int64(plan.extending[d])
+    tally = np.zeros(8 * n_detectors, dtype=np.int64)
+    blind_until = state.scalars[BLIND_UNTIL]
+    for i in range(n):
+        time = time_of[i]
+        click = np.int64(clicks[i])
+        key = click >> 16
+        d = np.uint64(key >> 3 << 2)
+        before = dead[d]
+        dead_time = dead[d | np.uint64(1)]
+        kept = ~((time - before - dead_time) >> 63)
+        clicks[i] = click & 0xFFFF & kept
+        tally[np.uint64(key & (kept | ~7))] += 1  # DEAD_TIME is 0
+        begun = before + ((time - before) & (kept | dead[d | np.uint64(2)]))
+        dead[d] = begun
+        blind[i] = blind_until
+        blind_until = max(blind_until, begun + dead_time)
+    state.scalars[BLIND_UNTIL] = blind_until
+    for d in range(n_detectors):
+        state.last[d] = dead[4 * d]
+        for k in range(N_FATES):
+            state.counts[d, k] += tally[8 * d + k]
+
+
+@compiled
+def _mark(n: int, not_live: int, s: Scratch) -> None:
+    """Table index of every click as if it were alone in its slot."""
+    opens, blind, clicks, alone = s.opens[:n], s.blind[:n], s.click[:n], s.alone[1 : n + 1]
+    for i in range(n):
+        alone[i] = clicks[i] | (((opens[i] - blind[i]) >> 63) & not_live)
+
+
+@compiled
+def _collect(
+    n: int, plan: ChainPlan, state: ChainState, s: Scratch, out: Written, n_out: int
+) -> int:
+    """Slots of a block: every click counted alone, then those that share a slot put right.
+
+    A suppressed click opens a slot as any other, with nothing in it. The last slot stays open. The
+    number of Bell slots written.
+    """
+    slot, alone, joint, scalars, bell = s.slot, s.alone, s.joint, state.scalars, plan.bell
+    entries = np.int64(bell.size)
+    flat = state.slots.reshape(2 * entries)
+    slot[0] = scalars[SLOT]
+    alone[0] = scalars[SLOT_INDEX] + scalars[SLOT_BLIND] * entries
+    m = np.uint64(0)
+    flat[np.uint64(alone[0])] += 1
+    for i in range(n):
+        flat[np.uint64(alone[i + 1])] += 1
+        joint[m] = i + 1
+        m += np.uint64(slot[i + 1] == slot[i])
+    if slot[1] != slot[0] and bell[alone[0] & (entries - 1)]:
+        n_out = _write(slot[0], np.int64(alone[0]), entries, out, n_out)
+    last = np.int64(alone[n])
+    k = np.uint64(0)
+    while k < m:
+        i = np.int64(joint[k])
+        head = i - 1
+        index = np.int64(alone[head])
+        flat[index] -= 1
+        while k < m and joint[k] == i:
+            flat[alone[i]] -= 1
+            bit = np.int64(alone[i]) & (entries - 1)
+            if index & bit:
+                index |= entries // 2
+            index |= bit
+            i += 1
+            k += np.uint64(1)
+        flat[index] += 1
+        if i > n:
+            last = index
+        elif bell[index & (entries - 1)]:
+            n_out = _write(slot[head], index, entries, out, n_out)
+    flat[last] -= 1
+    scalars[SLOT], scalars[SLOT_INDEX] = slot[n], last & (entries - 1)
+    scalars[SLOT_BLIND] = np.int64(last >= entries)
+    return n_out
+
+
+@compiled
+def _write(slot: int, marked: int, entries: int, out: Written, n_out: int) -> int:
+    """One Bell slot more."""
+    out.slot[n_out] = slot
+    out.pattern[n_out] = marked & (entries - 1)
+    out.blind[n_out] = marked >= entries
+    return n_out + 1
+
+
+@compiled
+def _advance(
+    t: NDArray[np.int64],
+    ranks: NDArray[np.uint8],
+    plan: ChainPlan,
+    state: ChainState,
+    s: Scratch,
+    out: Written,
+    n_out: int,
+) -> int:
+    """What `analyse` does, in vectors where every click of a block has a slot in its frame."""
+    for begin in range(0, t.size, BLOCK):
+        block_t, block_ranks = t[begin : begin + BLOCK], ranks[begin : begin + BLOCK]
+        n = _frames(block_t, block_ranks, plan, state, s) if plan.bin_ps == 0 else 0
+        if n == 0 or not _place(n, plan, s):
+            n_out = analyse(block_t, block_ranks, plan, state, out, n_out)
+            continue
+        n_sync = block_t.size - n
+        if n_sync > 0:
+            state.scalars[SYNC] += n_sync
+            first = state.scalars[FRAME_START] == NO_FRAME
+            state.scalars[FRAME_SLOT] += (n_sync - np.int64(first)) * plan.slots_per_frame
+            i = block_t.size - 1
+            while block_ranks[i] != 0:
+                i -= 1
+            state.scalars[FRAME_START] = block_t[i]
+        _suppress(n, plan, state, s)
+        _mark(n, plan.bell.size, s)
+        n_out = _collect(n, plan, state, s, out, n_out)
     return n_out
 
 
@@ -323,14 +545,14 @@ def drive_words(
     words: NDArray[np.int64], plan: ChainPlan, state: ChainState, out: Written
 ) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
     """Blocks of words through the chain: Bell slots written, and the tags that wait."""
-    n, n_out = state.wait_t.size, 0
+    n, n_out, s = state.wait_t.size, 0, _scratch()
     wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
     for begin in range(0, words.size, BLOCK):
         wait_t, wait_rank = _grown(wait_t, wait_rank, n)
         block = words[begin : begin + BLOCK]
         n = _merge_words(block, plan, state.scalars, wait_t, wait_rank, n)
         ready = releasable(wait_t, n, state.scalars[LATEST] - plan.settle_ps)
-        n_out = analyse(wait_t[:ready], wait_rank[:ready], plan, state, out, n_out)
+        n_out = _advance(wait_t[:ready], wait_rank[:ready], plan, state, s, out, n_out)
         n = _carry(wait_t, wait_rank, ready, n)
     return n_out, wait_t[:n].copy(), wait_rank[:n].copy()
 
@@ -344,14 +566,14 @@ def drive_tags(
     out: Written,
 ) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
     """The same for tags that are decoded already."""
-    n, n_out = state.wait_t.size, 0
+    n, n_out, s = state.wait_t.size, 0, _scratch()
     wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
     for begin in range(0, t.size, BLOCK):
         wait_t, wait_rank = _grown(wait_t, wait_rank, n)
         end = begin + BLOCK
         n = _merge_tags(t[begin:end], channel[begin:end], plan, state.scalars, wait_t, wait_rank, n)
         ready = releasable(wait_t, n, state.scalars[LATEST] - plan.settle_ps)
-        n_out = analyse(wait_t[:ready], wait_rank[:ready], plan, state, out, n_out)
+        n_out = _advance(wait_t[:ready], wait_rank[:ready], plan, state, s, out, n_out)
         n = _carry(wait_t, wait_rank, ready, n)
     return n_out, wait_t[:n].copy(), wait_rank[:n].copy()
 
