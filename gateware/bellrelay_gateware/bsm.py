@@ -22,7 +22,7 @@ _ANNOUNCED = tuple(c for c in SlotClass if outcome_of_class(c) is not None)
 
 
 def initial_pattern_table(geometry: BoardGeometry) -> list[int]:
-    """Content of the pattern table as built: time-bin, the first half of the detectors on port 0."""
+    """Content of the pattern table as built: time-bin, first half of the detectors on port 0."""
     n = geometry.n_detectors
     return pattern_table("time-bin", tuple(2 * d // n for d in range(n)))
 

@@ -29,7 +29,7 @@ def config_registers(geometry: BoardGeometry) -> tuple[Register, ...]:
 
 
 def config_layout(geometry: BoardGeometry) -> data.StructLayout:
-    """One field per CONFIG or LIVE register, named as the register; an array where ``count > 1``."""
+    """One field per CONFIG or LIVE register, named as it; an array where ``count > 1``."""
     return data.StructLayout(
         {
             register.name: register_shape(register)

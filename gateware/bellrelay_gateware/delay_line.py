@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth.hdl import Module, Signal, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -30,7 +32,7 @@ class DelayLine(wiring.Component):
         return m
 
 
-def delayed(m: Module, value: ValueLike, clocks: int, name: str) -> object:
+def delayed(m: Module, value: ValueLike, clocks: int, name: str) -> Any:
     """``value`` as it was ``clocks`` clocks ago; adds the delay line to ``m`` as ``name``."""
     shape = value.shape() if hasattr(value, "shape") else None
     line = DelayLine(shape, clocks)

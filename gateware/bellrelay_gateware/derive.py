@@ -16,7 +16,7 @@ from .tag import delta_width, fine_width
 __all__ = ["DERIVE_CLOCKS", "Derive", "derived_layout"]
 
 DERIVE_CLOCKS = 1000
-"""Most clocks from ``derive`` to ``derived``, for every geometry: 14 divisions and the align ring."""
+"""Most clocks from ``derive`` to ``derived``, for every geometry."""
 
 _WIDTH = 33
 

@@ -35,7 +35,7 @@ def delta_width(geometry: BoardGeometry) -> int:
 
 
 def marker_layout() -> data.StructLayout:
-    """Whose cell this clock is: ``start`` cell 0, ``active`` of an acquisition, ``last`` of a tick."""
+    """What cell this is: ``start`` cell 0, ``active`` of an acquisition, ``last`` of a tick."""
     return data.StructLayout({"start": 1, "active": 1, "last": 1})
 
 

@@ -91,7 +91,7 @@ def check(g: BoardGeometry, cases: list[tuple[Settings, list[dict[int, int]]]]) 
 
 
 def check_gates(g: BoardGeometry, s: Settings, gate: list[int], positions: list[int]) -> None:
-    """The position of the present is that of the cell in process, carried on at the nominal rate."""
+    """The present position is that of the cell in process, carried on at the nominal rate."""
     behind = s.align_cells + 13
     for cell in range(behind, len(positions)):
         then = positions[cell - behind] + behind * g.clock_period_ps

@@ -1,0 +1,1 @@
+"""What is proved about the gateware: assumptions, properties and what must be reachable."""
