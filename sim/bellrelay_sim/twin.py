@@ -176,20 +176,36 @@ class Twin:
         if self._out or not there:
             return
         if self._acquiring and not self._done:
-            start = time.monotonic()
-            self._advance(self._chunk)
-            took = time.monotonic() - start
-            if took < _PAUSE / 4:
-                self._chunk = min(2 * self._chunk, 1 << 14)
-            elif took > _PAUSE:
-                self._chunk = max(1, self._chunk // 2)
+            self._advance_at_most(min(self._chunk, self._ticks_left()))
             return
         if self._halt and self._acquiring:
             return
         self._owed = min(self._owed + elapsed, 0.2)
-        ticks = int(self._owed / period_s)
+        ticks = min(int(self._owed / period_s), self._chunk)
         self._owed -= ticks * period_s
+        self._advance_at_most(ticks)
+
+    def _ticks_left(self) -> int:
+        """Ticks to the end of the photons, as far as that is known; at least one."""
+        zero = self.board.cell_zero
+        if zero is None:
+            return 1
+        geometry = self.board.geometry
+        passed = (self.board.clock - zero) * geometry.clock_period_ps
+        end = self._slots * self._link.slot_period_ps
+        return max(1, -((passed - end) // geometry.tick_ps))
+
+    def _advance_at_most(self, ticks: int) -> None:
+        """Advance, and learn how much may be done at once without keeping the host waiting."""
+        if not ticks:
+            return
+        start = time.monotonic()
         self._advance(ticks)
+        took = time.monotonic() - start
+        if took < _PAUSE / 4:
+            self._chunk = min(2 * self._chunk, 1 << 14)
+        elif took > _PAUSE:
+            self._chunk = max(1, self._chunk // 2)
 
     def _advance(self, ticks: int) -> None:
         """Ticks of simulated time, with the photons that belong into them."""

@@ -60,7 +60,7 @@ class Progress(Protocol):
 def relay_yaml(link: SimulatedLink, folder: Path, health_port: int) -> dict[str, Any]:
     """The daemon's configuration for this link: windows, deskew and dead time as simulated."""
     period = link.slot_period_ps
-    bin_ps = 1
+    bin_ps = 64  # several fine codes wide: finer bins would show the codes, not the light
     while bin_ps * 1024 < period:
         bin_ps *= 2
     windows = dict(zip(("early", "late"), map(list, link.windows()), strict=False))
@@ -81,6 +81,8 @@ def relay_yaml(link: SimulatedLink, folder: Path, health_port: int) -> dict[str,
         ],
         "sync": {"deskew_ps": link.sync.delay_ps if link.sync else 0},
         "histogram": {"period_s": 0.02, "bin_ps": bin_ps},
+        # Simulated time may be slow: a gateware under Verilator is no dead board.
+        "silence_s": 120.0,
         "log": {"directory": str(folder / "log")},
         "fan_out": {"unix_socket": str(folder / "announcements")},
         "health": {"listen": f"127.0.0.1:{health_port}"},

@@ -337,7 +337,7 @@ class BoardSession:
 
     def check_silence(self) -> None:
         """Open the port anew if the board should have sent a heartbeat long ago."""
-        limit = max(1.0, 10 * self._config.heartbeat_ms / 1000)
+        limit = max(self._config.silence_s, 10 * self._config.heartbeat_ms / 1000)
         with self._lock:
             if self.phase is not Phase.RUNNING or time.monotonic() - self.heartbeat_at < limit:
                 return

@@ -263,6 +263,9 @@ class RelayConfig(_Model):
     flush_ms: Annotated[float, between(0.1, 100.0, "ms")] = Field(
         default=10.0, description="longest wait of an announcement on the board"
     )
+    silence_s: Annotated[float, between(1.0, 3600.0, "s")] = Field(
+        default=1.0, description="without a heartbeat for so long, the port is opened anew"
+    )
     announce_not_live: bool = Field(
         default=False, description="announce also slots in which a detector could not have fired"
     )
