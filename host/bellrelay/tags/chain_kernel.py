@@ -293,48 +293,63 @@ def analyse(
 class Scratch(NamedTuple):
     """Room for what the fast path knows of a block.
 
-    Clicks, (BLOCK,) each: time; detector; start of the frame; when the first window of the slot
-    opens; cell bit, with fate (bits 18..16) and detector (above) as a key; latest end of a dead
-    interval that an earlier click began. The slot that was open before the block and then the
-    clicks, (BLOCK + 1,) each: number of the slot; table index, with the not-live mark above it, as
-    if the click were alone in its slot; positions of clicks whose slot is that of the one before.
+    Clicks, (BLOCK,) each: time; detector; start of the frame; time of the click before on the same
+    detector; positions of clicks that come less than a dead time after that one; end of the dead
+    interval that the click begins; latest such end of an earlier click; when the first window of
+    the slot opens; cell bit, with fate (bits 18..16) and detector (above) as a key. The slot that
+    was open before the block and then the clicks, (BLOCK + 1,) each: number of the slot; table
+    index, with the not-live mark above it, as if the click were alone in its slot; positions of
+    clicks whose slot is that of the one before. Per detector, (n_detectors,): last click.
     """
 
     time: NDArray[np.int64]
     detector: NDArray[np.uint8]
     frame: NDArray[np.int64]
+    previous: NDArray[np.int64]
+    close: NDArray[np.int32]
+    ends: NDArray[np.int64]
+    blind: NDArray[np.int64]
     opens: NDArray[np.int64]
     click: NDArray[np.int32]
-    blind: NDArray[np.int64]
     slot: NDArray[np.int64]
     alone: NDArray[np.int32]
     joint: NDArray[np.int32]
+    last: NDArray[np.int64]
 
 
 @compiled
-def _scratch() -> Scratch:
+def _scratch(n_detectors: int) -> Scratch:
     return Scratch(
         np.empty(BLOCK, dtype=np.int64),
         np.empty(BLOCK, dtype=np.uint8),
         np.empty(BLOCK, dtype=np.int64),
         np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK, dtype=np.int32),
+        np.empty(BLOCK + 1, dtype=np.int32),
         np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.int64),
+        np.empty(BLOCK, dtype=np.int32),
         np.empty(BLOCK + 1, dtype=np.int64),
         np.empty(BLOCK + 1, dtype=np.int32),
         np.empty(BLOCK + 1, dtype=np.int32),
+        np.empty(n_detectors, dtype=np.int64),
     )
 
 
 @compiled
 def _frames(
     t: NDArray[np.int64], ranks: NDArray[np.uint8], plan: ChainPlan, state: ChainState, s: Scratch
-) -> int:
-    """Clicks of a block without the sync tags, each with its frame; their number."""
+) -> tuple[int, int]:
+    """Clicks of a block without the sync tags, each with its frame and the click before it.
+
+    The number of clicks, and of those that come less than a dead time after another one.
+    """
     time_of, detector, frame, slot = s.time, s.detector, s.frame, s.slot[1:]
+    previous, close, ends, last = s.previous, s.close, s.ends, s.last
+    dead_time, per_frame = plan.dead_time, plan.slots_per_frame
     start, number = state.scalars[FRAME_START], state.scalars[FRAME_SLOT]
-    per_frame = plan.slots_per_frame
-    n = np.uint64(0)
+    last[:] = state.last
+    n = m = np.uint64(0)
     for i in range(t.size):
         time = t[i]
         rank = ranks[i]
@@ -343,12 +358,20 @@ def _frames(
                 number += per_frame
             start = time
             continue
+        d = np.uint64(rank) - np.uint64(1)
         time_of[n] = time
-        detector[n] = rank - 1
+        detector[n] = d
         frame[n] = start
         slot[n] = number
+        end = time + dead_time[d]
+        before = last[d]
+        last[d] = time
+        ends[n] = end
+        previous[n] = before
+        close[m] = n
+        m -= np.uint64((end - before - 2 * (end - time)) >> 63)
         n += np.uint64(1)
-    return np.int64(n)
+    return np.int64(n), np.int64(m)
 
 
 @compiled
@@ -384,40 +407,45 @@ def _place(n: int, plan: ChainPlan, s: Scratch) -> bool:
 
 
 @compiled
-def _suppress(n: int, plan: ChainPlan, state: ChainState, s: Scratch) -> None:
-    """Dead time: the cell bits of suppressed clicks go, fates are counted.
+def _suppress(n_close: int, plan: ChainPlan, state: ChainState, s: Scratch) -> None:
+    """Dead time: of clicks that come close after another one, find those that are suppressed.
 
-    All choices are made with masks: what is dead is up to chance, and a wrongly predicted branch
-    costs more than all of the rest.
+    All others are kept in either mode. A suppressed click loses its cell bit, and, where it does
+    not extend, the dead interval that it would begin.
     """
-    time_of, clicks, blind = s.time, s.click, s.blind
     n_detectors = state.last.size
-    # Per detector: last click that starts a dead interval, dead time, all ones if extending.
-    dead = np.zeros(4 * n_detectors, dtype=np.int64)
+    # Of the last close click of each detector: its time, and the last kept click up to it.
+    time_of = np.full(n_detectors, NO_FRAME)
+    kept_of = np.zeros(n_detectors, dtype=np.int64)
+    for k in range(n_close):
+        i = s.close[k]
+        d = s.detector[i]
+        time = s.time[i]
+        before = s.previous[i]
+        if before == time_of[d] and not plan.extending[d]:
+            before = kept_of[d]
+        kept = time - before >= plan.dead_time[d]
+        time_of[d] = time
+        kept_of[d] = time if kept else before
+        if not kept:
+            s.click[i] = np.int64(d) << 19 | DEAD_TIME << 16
+            if not plan.extending[d]:
+                s.ends[i] = -NO_FRAME
     for d in range(n_detectors):
-        dead[4 * d], dead[4 * d + 1] = state.last[d], plan.dead_time[d]
-        dead[4 * d + 2] = -np.int64(plan.extending[d])
-    tally = np.zeros(8 * n_detectors, dtype=np.int64)
-    blind_until = state.scalars[BLIND_UNTIL]
+        last = s.last[d]
+        suppressed = last == time_of[d] and not plan.extending[d]
+        state.last[d] = kept_of[d] if suppressed else last
+
+
+@compiled
+def _blind(n: int, state: ChainState, s: Scratch) -> None:
+    """For every click the latest end of a dead interval that an earlier one begins."""
+    ends, blind = s.ends, s.blind
+    until = state.scalars[BLIND_UNTIL]
     for i in range(n):
-        time = time_of[i]
-        click = np.int64(clicks[i])
-        key = click >> 16
-        d = np.uint64(key >> 3 << 2)
-        before = dead[d]
-        dead_time = dead[d | np.uint64(1)]
-        kept = ~((time - before - dead_time) >> 63)
-        clicks[i] = click & 0xFFFF & kept
-        tally[np.uint64(key & (kept | ~7))] += 1  # DEAD_TIME is 0
-        begun = before + ((time - before) & (kept | dead[d | np.uint64(2)]))
-        dead[d] = begun
-        blind[i] = blind_until
-        blind_until = max(blind_until, begun + dead_time)
-    state.scalars[BLIND_UNTIL] = blind_until
-    for d in range(n_detectors):
-        state.last[d] = dead[4 * d]
-        for k in range(N_FATES):
-            state.counts[d, k] += tally[8 * d + k]
+        blind[i] = until
+        until = max(until, ends[i])
+    state.scalars[BLIND_UNTIL] = until
 
 
 @compiled
@@ -425,7 +453,7 @@ def _mark(n: int, not_live: int, s: Scratch) -> None:
     """Table index of every click as if it were alone in its slot."""
     opens, blind, clicks, alone = s.opens[:n], s.blind[:n], s.click[:n], s.alone[1 : n + 1]
     for i in range(n):
-        alone[i] = clicks[i] | (((opens[i] - blind[i]) >> 63) & not_live)
+        alone[i] = (clicks[i] & 0xFFFF) | (((opens[i] - blind[i]) >> 63) & not_live)
 
 
 @compiled
@@ -437,17 +465,23 @@ def _collect(
     A suppressed click opens a slot as any other, with nothing in it. The last slot stays open. The
     number of Bell slots written.
     """
-    slot, alone, joint, scalars, bell = s.slot, s.alone, s.joint, state.scalars, plan.bell
+    slot, alone, joint, clicks = s.slot, s.alone, s.joint, s.click
+    scalars, bell = state.scalars, plan.bell
     entries = np.int64(bell.size)
     flat = state.slots.reshape(2 * entries)
     slot[0] = scalars[SLOT]
     alone[0] = scalars[SLOT_INDEX] + scalars[SLOT_BLIND] * entries
     m = np.uint64(0)
+    tally = np.zeros(8 * state.last.size, dtype=np.int64)
     flat[np.uint64(alone[0])] += 1
     for i in range(n):
+        tally[np.uint64(clicks[i] >> 16)] += 1
         flat[np.uint64(alone[i + 1])] += 1
         joint[m] = i + 1
         m += np.uint64(slot[i + 1] == slot[i])
+    for d in range(state.last.size):
+        for fate in range(N_FATES):
+            state.counts[d, fate] += tally[8 * d + fate]
     if slot[1] != slot[0] and bell[alone[0] & (entries - 1)]:
         n_out = _write(slot[0], np.int64(alone[0]), entries, out, n_out)
     last = np.int64(alone[n])
@@ -498,7 +532,9 @@ def _advance(
     """What `analyse` does, in vectors where every click of a block has a slot in its frame."""
     for begin in range(0, t.size, BLOCK):
         block_t, block_ranks = t[begin : begin + BLOCK], ranks[begin : begin + BLOCK]
-        n = _frames(block_t, block_ranks, plan, state, s) if plan.bin_ps == 0 else 0
+        n = n_close = 0
+        if plan.bin_ps == 0:
+            n, n_close = _frames(block_t, block_ranks, plan, state, s)
         if n == 0 or not _place(n, plan, s):
             n_out = analyse(block_t, block_ranks, plan, state, out, n_out)
             continue
@@ -511,7 +547,8 @@ def _advance(
             while block_ranks[i] != 0:
                 i -= 1
             state.scalars[FRAME_START] = block_t[i]
-        _suppress(n, plan, state, s)
+        _suppress(n_close, plan, state, s)
+        _blind(n, state, s)
         _mark(n, plan.bell.size, s)
         n_out = _collect(n, plan, state, s, out, n_out)
     return n_out
@@ -545,7 +582,7 @@ def drive_words(
     words: NDArray[np.int64], plan: ChainPlan, state: ChainState, out: Written
 ) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
     """Blocks of words through the chain: Bell slots written, and the tags that wait."""
-    n, n_out, s = state.wait_t.size, 0, _scratch()
+    n, n_out, s = state.wait_t.size, 0, _scratch(state.last.size)
     wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
     for begin in range(0, words.size, BLOCK):
         wait_t, wait_rank = _grown(wait_t, wait_rank, n)
@@ -566,7 +603,7 @@ def drive_tags(
     out: Written,
 ) -> tuple[int, NDArray[np.int64], NDArray[np.uint8]]:
     """The same for tags that are decoded already."""
-    n, n_out, s = state.wait_t.size, 0, _scratch()
+    n, n_out, s = state.wait_t.size, 0, _scratch(state.last.size)
     wait_t, wait_rank = _grown(state.wait_t, state.wait_rank, n)
     for begin in range(0, t.size, BLOCK):
         wait_t, wait_rank = _grown(wait_t, wait_rank, n)
