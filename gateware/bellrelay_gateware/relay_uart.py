@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from .relay import Relay
-from .uart import UartReceiver, UartTransmitter
+from .uart import UartReceiver, UartTransmitter, phase_step
 
 __all__ = ["RelayUart"]
 
@@ -26,7 +26,7 @@ class RelayUart(wiring.Component):
     def __init__(self, relay: Relay, *, clock_hz: int, baud: int) -> None:
         self._relay = relay
         self._line = {"clock_hz": clock_hz, "baud": baud}
-        UartReceiver(**self._line)  # says what is wrong with the rate before anything is built
+        phase_step(clock_hz, baud, 4)  # says what is wrong with the rate before anything is built
         members = {
             name: member
             for name, member in relay.signature.members.items()

@@ -47,8 +47,9 @@ class Sequencer(wiring.Component):
         Strobe: a command arrives in this clock. Since it,
         ``START_CLOCKS`` pass at least before cell 0.
     start, stop : In(1)
-        Strobes of completed commands. ``start`` is ignored unless idle; ``stop`` in ``armed`` goes
-        back to ``idle`` at the boundary, in ``idle`` and ``draining`` it does nothing.
+        Strobes of completed commands. ``start`` is ignored unless idle; ``stop`` in ``armed`` (or
+        with ``start``) goes back to ``idle`` at the boundary, in ``idle`` and ``draining`` it does
+        nothing.
     ready : In(1)
         Nothing that the acquisition before left behind is in the way; cell 0 waits for it.
     answer : In(1)
@@ -104,7 +105,7 @@ class Sequencer(wiring.Component):
             m.d.sync += since.eq(since + 1)
 
         with m.If(self.start & (self.state == State.IDLE)):
-            m.d.sync += [self.state.eq(State.ARMED), stopping.eq(0)]
+            m.d.sync += [self.state.eq(State.ARMED), stopping.eq(self.stop)]
         with m.If(self.stop & ((self.state == State.ARMED) | self.acquire)):
             m.d.sync += stopping.eq(1)
 
@@ -114,7 +115,10 @@ class Sequencer(wiring.Component):
             ended = self.ended
             m.d.sync += [
                 beat.eq(Mux(due, 0, beat + 1)),
-                ended.state.eq(self.state),
+                # A start that completes in the last clock arms in it.
+                ended.state.eq(
+                    Mux(self.start & (self.state == State.IDLE), State.ARMED.value, self.state)
+                ),
                 ended.active.eq(self.active),
                 ended.first.eq(first),
                 ended.final.eq(draining),

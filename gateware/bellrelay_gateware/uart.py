@@ -7,13 +7,19 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["UartReceiver", "UartTransmitter"]
+__all__ = ["UartReceiver", "UartTransmitter", "phase_step"]
 
 _FRACTION = 24
 
 
-def _step(clock_hz: int, baud: int, low: int) -> int:
-    """Phase per clock: a bit is ``2**24``."""
+def phase_step(clock_hz: int, baud: int, low: int) -> int:
+    """Phase per clock, where a bit is ``2**24``; ``low`` clocks per bit are the fewest allowed.
+
+    Raises
+    ------
+    ValueError
+        Fewer clocks per bit.
+    """
     if not 1 <= baud * low <= clock_hz:
         raise ValueError(f"baud is {baud}; allowed: 1 to {clock_hz // low} at {clock_hz} Hz")
     return round((1 << _FRACTION) * baud / clock_hz)
@@ -33,7 +39,7 @@ class UartTransmitter(wiring.Component):
     """
 
     def __init__(self, *, clock_hz: int, baud: int) -> None:
-        self._phase_step = _step(clock_hz, baud, 2)
+        self._phase_step = phase_step(clock_hz, baud, 2)
         super().__init__({"data": In(stream.Signature(8)), "tx": Out(1, init=1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -74,7 +80,7 @@ class UartReceiver(wiring.Component):
     """
 
     def __init__(self, *, clock_hz: int, baud: int) -> None:
-        self._phase_step = _step(clock_hz, baud, 4)
+        self._phase_step = phase_step(clock_hz, baud, 4)
         super().__init__(
             {
                 "rx": In(1, init=1),

@@ -94,7 +94,7 @@ def build_gateware_board(
     Two builders at once are safe: one builds, the other one waits. What a build leaves is put in
     place whole.
 
-    Raises:
+    Raises
     ------
     GatewareBoardError
         With what the tool said.
@@ -174,7 +174,7 @@ class GatewareBoard:
     cache
         Folder for built programs, default :func:`cache_folder`.
 
-    Raises:
+    Raises
     ------
     GatewareBoardError, VerilatorMissing, ValueError
     """
@@ -248,7 +248,7 @@ class GatewareBoard:
     def run(self, clocks: int) -> bytes:
         """Let clocks pass; the bytes that left the link in them.
 
-        Raises:
+        Raises
         ------
         GatewareBoardError
             The process is gone, or the gateware's own ``fault`` is up.
