@@ -49,10 +49,11 @@ class Proof:
 class SmallGeometry(BoardGeometry):
     """A board too small to build: clock periods of a few picoseconds keep the numbers small.
 
-    The stages' arithmetic is the same for every clock period; the shortest slot is ``SHORTEST``.
+    The stages' arithmetic is the same for every clock period. The shortest slot is ``SHORTEST``:
+    like the real one, not below the most that the rate takes from a cell (5 ps).
     """
 
-    SHORTEST = 4
+    SHORTEST = 5
 
     def __post_init__(self) -> None:
         """No limits."""
