@@ -28,7 +28,6 @@ from .event_link import LinkModel
 from .event_pipeline import EventPipeline
 from .event_registers import Answer, EventRegisters
 from .event_timing import (
-    ANSWER_CLOCKS,
     ARRIVAL_CLOCKS,
     COMMAND_CLOCKS,
     FRAME_START_CLOCKS,
@@ -365,7 +364,7 @@ class EventBoard:
         due = state is State.DRAINING or self._beat + 1 >= self._heartbeat_ticks
         self._beat = 0 if due else self._beat + 1
         command = self._command
-        answer = command is not None and command.completes + ANSWER_CLOCKS < boundary
+        answer = command is not None and command.completes < boundary
         trim, mask = self._trim, self._stream_mask
         if state is State.ARMED:
             if self._stopping:

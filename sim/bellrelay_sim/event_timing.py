@@ -12,7 +12,6 @@ from bellrelay_gateware.timing import (
 )
 
 __all__ = [
-    "ANSWER_CLOCKS",
     "ARRIVAL_CLOCKS",
     "COMMAND_CLOCKS",
     "EXECUTE_CLOCKS",
@@ -40,6 +39,3 @@ LINK_OFFER_CLOCKS = 1
 
 ARRIVAL_CLOCKS = 1
 """From the last byte of a command to its arrival."""
-
-ANSWER_CLOCKS = 1
-"""From a command's completion to its answer: a tick that ends before that sends it a tick later."""
