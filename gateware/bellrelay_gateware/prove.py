@@ -140,7 +140,10 @@ def main(arguments: list[str] | None = None) -> int:
         except ToolsMissing as missing:
             sys.stderr.write(f"{missing}\n")
             return 2
-        word = "proved" if outcome.proved else "FAILED"
+        if given.fault:
+            word = "MISSED" if outcome.proved else "found "
+        else:
+            word = "proved" if outcome.proved else "FAILED"
         out(f"{proof.name:22} {word}  {proof.depth:3} clocks  {outcome.seconds:6.1f} s\n")
         sys.stdout.flush()
         if not outcome.proved and given.log:

@@ -14,7 +14,7 @@ def test_dead_time_is_proved():
     assert outcome.proved, outcome.log
 
 
-@pytest.mark.parametrize("name", ["dead-time", "tag-capture"])
+@pytest.mark.parametrize("name", _BY_NAME)
 def test_broken_part_is_found(name):
     assert not runner.prove(_BY_NAME[name], fault=True, cover=False).proved
 
