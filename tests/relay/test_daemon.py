@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import time
 
 import aiohttp
@@ -12,13 +13,14 @@ from pretend_board import GEOMETRY, PretendBoard
 
 from bellrelay.relay.announcement_client import AnnouncementClient, SubscriptionRefused
 from bellrelay.relay.announcement_log import LogReader
-from bellrelay.relay.config import check_config
+from bellrelay.relay.config import ConfigError, check_config
 from bellrelay.relay.daemon import RelayDaemon
 from bellrelay.relay.link import PortBusy, PortMissing
 from bellrelay.relay.register_values import register_values
 from bellrelay.wire.access import BoardVersionMismatch, ForeignBoard
 from bellrelay.wire.frames import FrameType
 from bellrelay.wire.messages import Announced, Event, From, Subscribe
+from bellrelay.wire.payloads import Tags
 
 
 @pytest.fixture
@@ -424,3 +426,51 @@ def test_boards_that_are_foreign_or_of_another_version(relay_values, board):
     b.damage = lambda data: b"login: " * 50
     with pytest.raises(ForeignBoard, match="bytes, but no frames"):
         run(config, never)
+
+
+def test_what_cannot_be_listened_on_is_said_by_key(tmp_path, relay_values, board):
+    b = board()
+
+    async def never(_daemon):
+        raise AssertionError
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        relay_values["health"]["listen"] = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(ConfigError, match=r"configuration: health: .*in use"):
+            run(check_config(relay_values), never)
+    assert b.state.name == "IDLE"
+    relay_values["health"] = {}
+    tls = dict.fromkeys(("certificate", "key", "clients_ca"), str(tmp_path / "none.pem"))
+    relay_values["fan_out"] = {"listen": "127.0.0.1:0", "tls": tls}
+    with pytest.raises(ConfigError, match=r"configuration: fan_out: .*No such file"):
+        run(check_config(relay_values), never)
+
+
+def test_raw_tags_are_counted_spooled_and_checked(tmp_path, relay_values, board):
+    b = board(per_beat=0)
+    relay_values["raw_tags"] = {"stream": True, "directory": str(tmp_path / "tags")}
+    words = np.arange(100, dtype=np.uint64) | np.uint64(1 << 56)
+    checked = []
+
+    async def main():
+        daemon = RelayDaemon(check_config(relay_values), cross_check=checked.append)
+        await daemon.start()
+        await until(lambda: daemon.session.account.heartbeat)
+        for i in range(10):
+            b.totals["clicks_1"] += 100
+            frame = b.send(FrameType.TAGS, Tags(1 << 30, words).encode())
+            if i != 4:
+                b.out(frame)
+        account = daemon.session.account
+        await until(lambda: account.lost_tags == 100)
+        assert account.tags == [0, 900, 0]
+        await daemon.stop()
+
+    asyncio.run(main())
+    (file,) = (tmp_path / "tags").glob("*.u64")
+    assert np.fromfile(file, "<u8").tolist() == words.tolist() * 9
+    assert len(checked) == 9
+    (gap,) = of_kind(logged(tmp_path)[1], "gap")
+    assert (gap.values["tags"], gap.values["frames"]) == (100, 1)

@@ -272,7 +272,7 @@ class BoardSession:
             if self.identity is None or changed:
                 self.identity = identity
                 # A damaged length then costs one frame's time, not that of 64 Ki words.
-                self.decoder._max_payload_words = longest_payload(identity.geometry)
+                self.decoder.max_payload_words = longest_payload(identity.geometry)
             if changed and self.account is not None:
                 self._end_unknown("another board")
         return identity

@@ -14,7 +14,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -166,11 +166,20 @@ class RelayDaemon:
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._supervisor.start()
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
-        await self.fan_out.start()
+        await self._listen("fan_out", self.fan_out.start)
         stack.push_async_callback(self.fan_out.stop)
         self.health = HealthServer(config.health, self.status, self.histogram)
-        await self.health.start()
+        await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
+
+    async def _listen(self, key: str, start: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await start()
+        except OSError as error:
+            settings = getattr(self.config, key).model_dump(mode="json", exclude_defaults=True)
+            reason = " ".join(str(error.strerror or error).split())
+            allowed = "an address that is free, and files that can be read"
+            raise self.config.error(key, settings, f"{allowed} ({reason})") from error
 
     async def stop(self) -> None:
         """End the acquisition cleanly, write everything down, give everything back."""

@@ -74,13 +74,16 @@ class FrameDecoder:
     Attributes
     ----------
     counts : DecoderCounts
+    max_payload_words : int
+        May be lowered once the board's geometry is known: a damaged length then costs the time of
+        one frame at most.
     """
 
     def __init__(self, max_payload_words: int = 0xFFFF) -> None:
         if not 0 <= max_payload_words <= 0xFFFF:
             raise ValueError(f"max_payload_words is {max_payload_words}; allowed: 0 to 65535")
         self.counts = DecoderCounts()
-        self._max_payload_words = max_payload_words
+        self.max_payload_words = max_payload_words
         self._buffer = bytearray()
         self._last: int | None = None
 
@@ -113,7 +116,7 @@ class FrameDecoder:
             _, kind, sequence, acquisition, header_crc = _HEADER.unpack_from(buffer, start)
             words = kind >> 16
             good = zlib.crc32(memoryview(buffer)[start : start + 16]) == header_crc
-            if not good or words > self._max_payload_words:
+            if not good or words > self.max_payload_words:
                 counts.bad_headers += 1
                 counts.junk_bytes += 1
                 position = start + 1
