@@ -5,10 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bellrelay.tags.bsm import BELL_CLASSES
 from bellrelay.tags.chain import begin, feed_tags, feed_words, finish, plan_chain, result
 from bellrelay.tags.recorded import analyse_recorded
 from bellrelay.tags.recorded_result import RecordedResult
@@ -67,8 +69,9 @@ def through_chain(
     analysis: RecordedSettings,
     cuts: list[int],
     as_words: bool,
+    bin_ps: int,
 ) -> tuple[RecordedResult, list[tuple[int, int, int, bool]]]:
-    plan = plan_chain(analysis, histogram_bin_ps=3)
+    plan = plan_chain(analysis, histogram_bin_ps=bin_ps)
     state = begin(plan)
     found = []
     edges = [0, *sorted(c for c in cuts if c < t.size), t.size]
@@ -94,45 +97,56 @@ def same(one: RecordedResult, other: RecordedResult) -> None:
     np.testing.assert_array_equal(one.histogram, other.histogram)
 
 
-@settings(max_examples=300)
-@given(recordings(), analyses(), st.lists(st.integers(0, 120), max_size=5), st.booleans())
+@settings(max_examples=400)
+@given(
+    recordings(),
+    analyses(),
+    st.lists(st.integers(0, 120), max_size=5),
+    st.booleans(),
+    st.sampled_from([0, 3]),
+)
 def test_chain_is_the_stages_wherever_it_is_cut(
     tags: tuple[NDArray[np.int64], NDArray[np.uint8]],
     analysis: RecordedSettings,
     cuts: list[int],
     as_words: bool,
+    bin_ps: int,
 ) -> None:
+    """With a histogram and without: these are two ways through the kernel."""
     t, channel = tags
-    whole, slots = through_chain(t, channel, analysis, [], as_words=False)
-    same(whole, analyse_recorded(t, channel, analysis, histogram_bin_ps=3))
-    in_pieces, slots_in_pieces = through_chain(t, channel, analysis, cuts, as_words)
-    same(whole, in_pieces)
+    whole, slots = through_chain(t, channel, analysis, [], False, 3 - bin_ps)
+    same(whole, analyse_recorded(t, channel, analysis, histogram_bin_ps=3 - bin_ps))
+    in_pieces, slots_in_pieces = through_chain(t, channel, analysis, cuts, as_words, bin_ps)
+    same(in_pieces, analyse_recorded(t, channel, analysis, histogram_bin_ps=bin_ps))
     assert slots == slots_in_pieces
     numbers = [slot for slot, *_ in slots]
     assert numbers == sorted(set(numbers))
-    bell = [whole.class_count(c) for c in (1, 2, 3)]  # type: ignore[arg-type]
-    assert bell == [sum(s[1] == c for s in slots) for c in (1, 2, 3)]
+    bell = [whole.class_count(c) for c in BELL_CLASSES]
+    assert bell == [sum(s[1] == c for s in slots) for c in BELL_CLASSES]
     assert int(whole.fates.sum()) + whole.sync + whole.ignored + whole.out_of_order == t.size
 
 
-def test_many_blocks_agree_with_the_stages() -> None:
+@pytest.mark.parametrize("bin_ps", [0, 3])
+@pytest.mark.parametrize("sync", [None, SYNC])
+@pytest.mark.parametrize("extending", [False, True])
+def test_many_blocks_agree_with_the_stages(bin_ps: int, sync: int | None, extending: bool) -> None:
     """More tags than a block of the kernel, delays longer than a block, gaps beyond 2**50 ps."""
     rng = np.random.default_rng(5)
     t = np.cumsum(rng.integers(0, 4000, 30_000))
     t[20_000:] += 3 << 50
     channel = rng.choice(np.array([0, 1, 2, 3, SYNC], dtype=np.uint8), t.size)
-    for sync in (None, SYNC):
-        analysis = RecordedSettings(
-            detectors=tuple(
-                RecordedDetector(f"D{d}", d, d // 2, 3_000_000 * d, 9000, d == 3) for d in range(4)
-            ),
-            slot_period_ps=12_500,
-            early=(2500, 5000),
-            late=(7000, 9500),
-            sync_channel=sync,
-            slots_per_pulse=3,
-        )
-        whole, slots = through_chain(t, channel, analysis, [11, 9000], as_words=True)
-        same(whole, analyse_recorded(t, channel, analysis, histogram_bin_ps=3))
-        assert len(slots) > 100
-        assert whole.not_live > 100
+    analysis = RecordedSettings(
+        detectors=tuple(
+            RecordedDetector(f"D{d}", d, d // 2, 3_000_000 * d, 9000, extending and d > 0)
+            for d in range(4)
+        ),
+        slot_period_ps=12_500,
+        early=(2500, 5000),
+        late=(7000, 9500),
+        sync_channel=sync,
+        slots_per_pulse=1000,
+    )
+    whole, slots = through_chain(t, channel, analysis, [11, 9000], True, bin_ps)
+    same(whole, analyse_recorded(t, channel, analysis, histogram_bin_ps=bin_ps))
+    assert len(slots) > 100
+    assert whole.not_live > 100
