@@ -127,6 +127,7 @@ def run_script(board: Board, script: BoardScript, until: int) -> bytes:
         for clock, t, channel in script.stimulus:
             if clock == now:
                 board.stimulate(t, channel)
-        events = [c for c, *_ in (*script.writes, *script.stimulus) if now < c < until]
-        out.append(board.run(min([*events, until]) - now))
+        events = [w[0] for w in script.writes] + [s[0] for s in script.stimulus]
+        following = min((clock for clock in events if now < clock < until), default=until)
+        out.append(board.run(following - now))
     return b"".join(out)

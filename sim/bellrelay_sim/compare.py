@@ -124,9 +124,7 @@ def _differing(
 def _common(one: bytes, two: bytes) -> int:
     """Bytes that are the same from the beginning."""
     n = min(len(one), len(two))
-    different = np.flatnonzero(
-        np.frombuffer(one, np.uint8, n) != np.frombuffer(two, np.uint8, n)
-    )
+    different = np.flatnonzero(np.frombuffer(one, np.uint8, n) != np.frombuffer(two, np.uint8, n))
     return int(different[0]) if different.size else n
 
 

@@ -422,7 +422,7 @@ class EventBoard:
         self._loss_quiet = 0
         self._loss_ready = False
 
-    # ---------------------------------------------------------------------------------------- stages
+    # ------------------------------------------------------------------------------------ stages
 
     def _run_stages(
         self,
@@ -457,7 +457,7 @@ class EventBoard:
             self._stimulus_used = used
         return done, reason
 
-    # ---------------------------------------------------------------------------------------- frames
+    # ------------------------------------------------------------------------------------ frames
 
     def _end_tick(self, ended: _Ended, reason: int | None) -> None:
         """Decide upon the frames of a tick; ``reason`` if the stages have worked it off already."""
@@ -616,9 +616,7 @@ class EventBoard:
 
     def _send_loss(self, acquisition: int) -> None:
         """What was lost, if an episode has ended."""
-        if not self._loss_ready or not self._admit(
-            sum(f.words for f in self._loss_layout), 0
-        ):
+        if not self._loss_ready or not self._admit(sum(f.words for f in self._loss_layout), 0):
             self._word_clock += SELECT_CLOCKS
             return
         assert self._loss_begin is not None
@@ -632,8 +630,10 @@ class EventBoard:
     def _send_response(self, ended: _Ended, acquisition: int) -> None:
         """The answer to a command that had completed at the boundary."""
         command = self._command
-        if not ended.answer or command is None or not self._admit(
-            3 + len(command.answer.values), 0
+        if (
+            not ended.answer
+            or command is None
+            or not self._admit(3 + len(command.answer.values), 0)
         ):
             self._word_clock += SELECT_CLOCKS
             return
@@ -671,7 +671,9 @@ class EventBoard:
             "sync_pos": self._sync[1],
             "trim": ended.trim,
         }
-        self._send(FrameType.HEARTBEAT, acquisition, payloads.fields(self._heartbeat_layout, values))
+        self._send(
+            FrameType.HEARTBEAT, acquisition, payloads.fields(self._heartbeat_layout, values)
+        )
 
     # ------------------------------------------------------------------------------------- commands
 

@@ -26,8 +26,8 @@ class Received:
 class CommandReceiver:
     """Finds frames in a stream of bytes.
 
-    A frame that breaks off, in which a CRC is wrong, or that is no READ or WRITE of a possible length
-    is damaged; the search goes on with the byte that follows.
+    A frame that breaks off, in which a CRC is wrong, or that is no READ or WRITE of a possible
+    length is damaged; the search goes on with the byte that follows.
     """
 
     def __init__(self, timeout_clocks: int) -> None:

@@ -22,9 +22,7 @@ def words64(*values: int) -> list[int]:
     return [w for v in values for w in (v & 0xFFFF_FFFF, v >> 32 & 0xFFFF_FFFF)]
 
 
-def announcements(
-    cut_tick: int, slots: NDArray[np.int64], outcomes: NDArray[np.uint8]
-) -> bytes:
+def announcements(cut_tick: int, slots: NDArray[np.int64], outcomes: NDArray[np.uint8]) -> bytes:
     """Payload of ANNOUNCEMENTS: slots (n,) and outcomes (n,), in increasing slot order.
 
     The base slot is that of the first record.
@@ -45,7 +43,12 @@ def tags(cut_ps: int, channel: int, times: NDArray[np.int64]) -> bytes:
 
 
 def histogram_chunk(
-    period: int, channel: int, first_bin: int, start_tick: int, end_tick: int, bins: NDArray[np.int64]
+    period: int,
+    channel: int,
+    first_bin: int,
+    start_tick: int,
+    end_tick: int,
+    bins: NDArray[np.int64],
 ) -> bytes:
     """Payload of HISTOGRAM: bins (hist_chunk,) of one channel."""
     head = [period, channel | first_bin << 16, *words64(start_tick, end_tick)]

@@ -102,7 +102,7 @@ class LinkModel:
         )
 
     def stall(self, begin: int, end: int) -> None:
-        """Nothing leaves in clocks from ``begin`` on and before ``end``; none of them has passed."""
+        """Nothing leaves from clock ``begin`` on and before ``end``; none of them has passed."""
         self.advance(begin)
         # The byte that is on offer may still be held up by a stall that has just ended.
         later = self._ends > begin - 2 * self._per_byte

@@ -15,6 +15,9 @@ from .board import fine_table
 __all__ = ["Answer", "EventRegisters"]
 
 
+_NOTHING = Control(0)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a command comes to: status, values read, writes to carry out, bits of `control`."""
@@ -22,7 +25,7 @@ class Answer:
     status: Status
     values: tuple[int, ...] = ()
     writes: tuple[tuple[int, int], ...] = ()
-    control: Control = Control(0)
+    control: Control = _NOTHING
 
 
 class EventRegisters:

@@ -317,7 +317,7 @@ def _aligned_pass(
         if not more:
             break
         if mark < SUPPRESSED:
-            bit = 0
+            bit = np.int64(0)
             if early_start <= pos < early_end:
                 bit = 1 << c
                 count[A_EARLY + c] += 1

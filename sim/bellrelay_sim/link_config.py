@@ -148,4 +148,6 @@ def _convert(hint: Any, value: object, key: str) -> Any:
         return int(value)
     if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
         return value
-    raise LinkConfigError(f"{key} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}")
+    raise LinkConfigError(
+        f"{key} is {value!r}; it must be of type {getattr(hint, '__name__', hint)}"
+    )

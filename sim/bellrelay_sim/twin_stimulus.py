@@ -53,9 +53,7 @@ class Stimulus:
             "slots": self.stream.slot,
             "clicks": self.clicks,
             "detectors": {
-                detector.name: {
-                    name: values[i] for name, values in fates.by_name().items()
-                }
+                detector.name: {name: values[i] for name, values in fates.by_name().items()}
                 for i, detector in enumerate(self.link.detectors)
             },
         }

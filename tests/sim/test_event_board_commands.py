@@ -53,9 +53,7 @@ class Host:
 
     def heartbeats(self) -> list[tuple[Frame, Heartbeat]]:
         return [
-            (f, Heartbeat.parse(f.payload, G))
-            for f in self.frames
-            if f.type == FrameType.HEARTBEAT
+            (f, Heartbeat.parse(f.payload, G)) for f in self.frames if f.type == FrameType.HEARTBEAT
         ]
 
 
@@ -226,7 +224,7 @@ def test_an_overloaded_link_sheds_tags_first_and_accounts_for_all(clocks_per_byt
     bell = sum(counters[f"class_{k}"] for k in (1, 2, 3))
     gone = {k: sum(v for n, v in counters.items() if n.startswith(k)) for k in LOSSY}
     assert came + gone["lost_psi"] + gone["shed_psi"] == bell > 2000
-    tags = {c: 0 for c in range(5)}
+    tags = dict.fromkeys(range(5), 0)
     for frame in host.frames:
         if frame.type == FrameType.TAGS:
             part = Tags.parse(frame.payload)

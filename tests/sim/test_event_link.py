@@ -10,9 +10,7 @@ from bellrelay_sim.board import LinkPace
 from bellrelay_sim.event_link import LinkModel
 
 
-def clock_by_clock(
-    pushes: list[int], pace: LinkPace, clocks: int
-) -> tuple[list[int], list[int]]:
+def clock_by_clock(pushes: list[int], pace: LinkPace, clocks: int) -> tuple[list[int], list[int]]:
     """Clock of every byte that leaves, and the fill at the beginning of every clock."""
     level, held, out, fills = 0, 0, [], []
     entering = set(pushes)
