@@ -8,10 +8,10 @@ Commands
     A command *arrives* in the clock ``c`` after the one in which its last byte is accepted, if both
     CRCs hold. If one is unanswered then, it is dropped. It is judged by the state in that clock,
     and a READ gives ``state`` and ``temperature`` as they are in that clock. It *completes* in
-    clock ``c + COMMAND_CLOCKS``: in the tick ``n`` that holds this clock it is answered; written values
-    are in force from tick ``n + 1`` on; a start arms in this clock, and running begins at the first
-    boundary ``B >= c + START_CLOCKS`` at which no histogram of the acquisition before is left to
-    send.
+    clock ``c + COMMAND_CLOCKS``: in the tick ``n`` that holds this clock it is answered; written
+    values are in force from tick ``n + 1`` on; a start arms in this clock, and running begins at
+    the first boundary ``B >= c + START_CLOCKS`` at which no histogram of the acquisition before is
+    left to send. Every command that arrives sets ``c`` anew for this.
 
 Frames
     The framer decides in clock ``B + decide_clocks(geometry)``; see
