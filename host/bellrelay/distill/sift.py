@@ -12,12 +12,19 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay import physics
 from bellrelay.wire.outcomes import Outcome
 
 __all__ = ["BASIS_X", "BASIS_Z", "Sifted", "bob_flips", "sift"]
 
 BASIS_Z = 0
 BASIS_X = 1
+
+# By outcome and basis; the rule itself stands with the gains that it enters.
+_FLIPS = np.zeros((max(Outcome) + 1, 2), np.uint8)
+for _outcome in Outcome:
+    for _index, _basis in ((BASIS_Z, physics.Basis.Z), (BASIS_X, physics.Basis.X)):
+        _FLIPS[_outcome, _index] = physics.bob_flips(_outcome is Outcome.PSI_MINUS, _basis)
 
 
 @dataclass(frozen=True)
@@ -55,9 +62,7 @@ def bob_flips(outcome: NDArray[np.uint8], basis: NDArray[np.uint8]) -> NDArray[n
     -------
     (n,) uint8, 0 or 1.
     """
-    flips: NDArray[np.uint8] = ((basis == BASIS_Z) | (outcome == Outcome.PSI_MINUS)).astype(
-        np.uint8
-    )
+    flips: NDArray[np.uint8] = _FLIPS[outcome, basis]
     return flips
 
 
