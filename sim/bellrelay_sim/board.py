@@ -48,7 +48,7 @@ class Board(Protocol):
         one. What is left over when an acquisition starts to drain is discarded: stimulus for the
         next acquisition is given after that.
 
-        Raises:
+        Raises
         ------
         ValueError
             Lengths differ, order, sign or channel are wrong.
@@ -71,7 +71,7 @@ class LinkPace:
     In clock ``c`` it takes one, if the board offers it, where ``c % clocks_per_byte == 0`` and
     ``c`` lies in none of the half-open ``stalls`` ``(clock, length)``.
 
-    Raises:
+    Raises
     ------
     ValueError
         ``clocks_per_byte`` below 1, a stall before clock 0 or of negative length.
@@ -101,7 +101,7 @@ def fine_code(f: NDArray[np.int64], geometry: BoardGeometry) -> NDArray[np.int64
     f
         (n,) int64, ``0 <= f < clock_period_ps``.
 
-    Returns:
+    Returns
     -------
     (n,) int64: ``f * 2**code_bits // clock_period_ps``.
     """
@@ -111,7 +111,7 @@ def fine_code(f: NDArray[np.int64], geometry: BoardGeometry) -> NDArray[np.int64
 def fine_table(geometry: BoardGeometry) -> NDArray[np.int64]:
     """Linear table for the codes of :func:`fine_code`: ``code * clock_period_ps >> code_bits``.
 
-    Returns:
+    Returns
     -------
     (2**code_bits,) int64, picoseconds; one channel.
     """
