@@ -20,7 +20,7 @@ class BoardsDiffer(Exception):
     """The event board did not send what the gateware sends."""
 
 
-DEFAULT_SLOTS = {"event": 1e8, "gateware": 2e5}
+DEFAULT_SLOTS = {"event": 5e8, "gateware": 2e5}
 COMPARED_SLOTS = 50_000
 
 
@@ -38,7 +38,7 @@ def run(
         str, typer.Option(help="event (fast model of the gateware) or gateware (Verilator).")
     ] = "event",
     slots: Annotated[
-        float | None, typer.Option(help="Slots to simulate; default 1e8, gateware 2e5.")
+        float | None, typer.Option(help="Slots to simulate; default 5e8, gateware 2e5.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the link's own.")] = None,
     plot: Annotated[

@@ -153,10 +153,11 @@ def report_table(report: RunReport) -> list[Table]:
         summary.add_row(label, str(text))
     fates = Table(title="Clicks by fate")
     fates.add_column("detector", style="bold")
-    for fate in _FATES:
-        fates.add_column(fate.replace("_", " "), justify="right")
+    shown = [f for f in _FATES if any(counts[f] for counts in r["detectors"].values())]
+    for fate in shown:
+        fates.add_column(fate.replace("_", " "), justify="right", no_wrap=True)
     for name, counts in r["detectors"].items():
-        fates.add_row(name, *(f"{counts[fate]:,}" for fate in _FATES))
+        fates.add_row(name, *(f"{counts[fate]:,}" for fate in shown))
     return [summary, fates]
 
 

@@ -144,6 +144,12 @@ def run_system(
                         check.tallies["Z"].error_rate,
                     )
                     follower.poll()
+                progress.update(
+                    slots,
+                    check.announced[Outcome.PSI_MINUS],
+                    check.announced[Outcome.PSI_PLUS],
+                    check.tallies["Z"].error_rate,
+                )
                 histogram = _histogram(health_port)
                 wall = time.monotonic() - begin
                 _stop(relay, "daemon", folder / "relay.log")
