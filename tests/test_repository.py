@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from pathlib import Path
 
@@ -98,7 +99,7 @@ def test_commands_of_a_page_exist(page: Path) -> None:
     verbs = {verb.name for verb in VERBS}
     unknown = []
     for command in commands(page):
-        words = command.split()
+        words = shlex.split(command)
         if words[0] == "make":
             typed = [word for word in words[1:] if "=" not in word and not word.startswith("-")]
             unknown += [command for word in typed if word not in targets]
