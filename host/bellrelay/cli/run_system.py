@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -188,8 +189,6 @@ def _report(
         truth=truth,
     )
     if report.events_lost or report.missing_frames:
-        from dataclasses import replace
-
         report = replace(report, check_passed=False)
     return report
 
@@ -330,20 +329,17 @@ class _Follower:
 def _finish(directory: Path, sequence: int, check: SourceCheck) -> Event | None:
     """Take what the log has beyond the live end; the stop event."""
     final = None
-    reader = LogReader(directory, sequence)
+    reader = LogReader(directory, 0)
     try:
         for record in reader:
-            if isinstance(record, Announced):
-                check.add(record.slot, record.outcome)
-            elif record.values["kind"] == "stop":
-                final = record
+            if isinstance(record, Event):
+                if record.values["kind"] == "stop":
+                    final = record
+            elif record.end > sequence:
+                rest = record.from_sequence(sequence)
+                check.add(rest.slot, rest.outcome)
     finally:
         reader.close()
-    if final is None:
-        # The live end had it already.
-        for record in LogReader(directory, 0):
-            if isinstance(record, Event) and record.values["kind"] == "stop":
-                final = record
     return final
 
 
