@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from .compiled import njit
 from .photons import insert_sorted
 from .xoshiro import exponential, gaussian, uniform
 

@@ -101,7 +101,7 @@ def acquisition_script(
     write(write_command(control, [Control.STOP]))
     chunks = geometry.n_channels * geometry.hist_bins // geometry.hist_chunk
     hist = words.get(registry.address("hist_ticks"), 0)
-    tick += 3 + (chunks + 1 if hist else 0)
+    tick += 3 + (2 * chunks + 1 if hist else 0)  # the last histogram may wait for one before
     return BoardScript(geometry, tuple(writes), ((started, t, channel),), tick * length)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from numba import njit
+from .compiled import njit
 
 # Delay drifts slower than this keep pulses in order with a huge margin; a fibre in the ground
 # drifts by some ns per hour, i.e. 1e3 ps/s at the very most.

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from .compiled import njit
 from .philox import philox4x32
 from .source import Source
 

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 
-from numba import njit
-
 from .choices import BASIS_X
+from .compiled import njit
 
 
 @njit(cache=True)

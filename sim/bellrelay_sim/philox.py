@@ -7,7 +7,8 @@ SC'11. A block of four 32-bit words is a function of a 128-bit counter and a 64-
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compiled import njit
 
 _M0 = np.uint64(0xD2511F53)
 _M1 = np.uint64(0xCD9E8D57)

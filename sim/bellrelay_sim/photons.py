@@ -12,10 +12,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from .channel import arm_delay
 from .choices import BASIS_Z, choose
+from .compiled import njit
 from .interference import port_means
 from .xoshiro import exponential, gaussian, uniform
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from .compiled import njit
 
 _S17 = np.uint64(17)
 _S23, _S41 = np.uint64(23), np.uint64(41)

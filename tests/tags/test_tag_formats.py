@@ -283,7 +283,7 @@ def test_arrays_of_the_wrong_kind(tmp_path: Path) -> None:
     with pytest.raises(TagFileError, match="no array 't'"):
         open_tags(path)
     np.savez(path, t=np.array([0, 1 << 61]), channel=np.zeros(2, dtype=np.uint8))
-    with pytest.raises(TagFileError, match="2\\*\\*61"):
+    with pytest.raises(TagFileError, match="2\\*\\*58"):
         whole(open_tags(path))
     np.savez(path, t=np.array([0, 1]), channel=np.array([0, 256]))
     with pytest.raises(TagFileError, match="0 to 255"):

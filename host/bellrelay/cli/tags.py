@@ -260,7 +260,7 @@ def coincidences(
     import numpy as np
 
     from bellrelay.tags.analysis_config import load_analysis
-    from bellrelay.tags.chain_kernel import OUT_OF_ORDER
+    from bellrelay.tags.chain_state import OUT_OF_ORDER
     from bellrelay.tags.coincidence_stream import (
         begin_pairs,
         feed_pairs,
@@ -282,7 +282,7 @@ def coincidences(
         names = {d + 1: one.name for d, one in enumerate(settings.detectors)}
     both = state.pairs + state.pairs.T
     pairs = {f"{names[i]}-{names[j]}": int(both[i, j]) for i, j in combinations(names, 2)}
-    out_of_order = int(state.order.scalars[OUT_OF_ORDER])
+    out_of_order = int(state.scalars[OUT_OF_ORDER])
     _warn(tags, out_of_order, plan.reorder_ps)
     if as_json:
         report = {

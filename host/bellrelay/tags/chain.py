@@ -12,9 +12,30 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import chain_kernel as kernel
 from .bsm import BELL_CLASSES, outcomes_of
-from .chain_kernel import ChainPlan, ChainState
+from .chain_by_tag import analyse, close_slot
+from .chain_kernel import drive_tags, drive_words
+from .chain_state import (
+    BLIND_UNTIL,
+    CODE_BITS,
+    FRAME_START,
+    IGNORED,
+    LATEST,
+    LONG_AGO,
+    LONGEST_FRAME_PS,
+    N_FATES,
+    N_SCALARS,
+    NO_CHANNEL,
+    NO_FRAME,
+    OUT_OF_ORDER,
+    RANK_BITS,
+    RANK_MASK,
+    SLOT,
+    SYNC,
+    ChainPlan,
+    ChainState,
+    Written,
+)
 from .gate import first_opening
 from .recorded_result import ClickFate, RecordedResult
 from .recorded_settings import RecordedSettings
@@ -32,10 +53,8 @@ __all__ = [
     "result",
 ]
 
-TIME_LIMIT_PS = 1 << 61
-"""Times lie below this in size: 26 days."""
-
-_LONG_AGO = -(1 << 62)
+TIME_LIMIT_PS = 1 << 58
+"""Times lie below this in size: 3 days and 8 hours."""
 
 
 class BellSlots(NamedTuple):
@@ -62,7 +81,7 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
     """
     n, period = settings.n_detectors, settings.slot_period_ps
     clock = settings.sync_channel is None
-    rank_of = np.full(256, kernel.NO_CHANNEL, dtype=np.uint8)
+    rank_of = np.full(256, NO_CHANNEL, dtype=np.uint8)
     deskew_of = np.zeros(256, dtype=np.int64)
     for d, detector in enumerate(settings.detectors):
         rank_of[detector.channel] = d + 1
@@ -70,17 +89,21 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
     if settings.sync_channel is not None:
         rank_of[settings.sync_channel] = 0
         deskew_of[settings.sync_channel] = settings.sync_deskew_ps
-    used = rank_of != kernel.NO_CHANNEL
+    used = rank_of != NO_CHANNEL
     cells = 1 << np.arange(2 * n, dtype=np.int64)
     codes = np.asarray(settings.table, dtype=np.uint8)
     opening = first_opening(settings.early, settings.late)
+    bits = np.stack([np.zeros(n, dtype=np.int64), cells[:n], cells[n:]], axis=1)
+    cell, joined = _patterns(bits, codes.size)
     return ChainPlan(
         rank_of=rank_of,
         deskew_of=deskew_of,
+        # Twice as negative as a raw time can be positive.
+        offset=np.where(used, rank_of - (deskew_of << RANK_BITS), LONG_AGO << RANK_BITS),
         reorder_ps=settings.reorder_ps,
         settle_ps=settings.reorder_ps + int(deskew_of[used].max()),
         slot_period=period,
-        frame_length=1 << 50 if clock else settings.slots_per_pulse * period,
+        frame_length=LONGEST_FRAME_PS if clock else settings.slots_per_pulse * period,
         slots_per_frame=0 if clock else settings.slots_per_pulse,
         phase=settings.phase_ps,
         windows=np.array([*settings.early, *settings.late], dtype=np.int64),
@@ -88,30 +111,43 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
         opening=0 if opening is None else opening,
         dead_time=np.array([d.dead_time_ps for d in settings.detectors], dtype=np.int64),
         extending=np.array([d.extending for d in settings.detectors], dtype=np.bool_),
-        bits=np.stack([np.zeros(n, dtype=np.int64), cells[:n], cells[n:]], axis=1),
+        bits=bits,
+        cell=cell,
+        joined=joined,
         codes=codes,
         bell=np.isin(codes, BELL_CLASSES),
         bin_ps=histogram_bin_ps,
     )
 
 
+def _patterns(bits: NDArray[np.int64], entries: int) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+    """`cell` and `joined` of the plan."""
+    code = np.arange(1 << CODE_BITS)
+    rank, what, blind = code & RANK_MASK, code >> 4, code >> 3 & 1
+    bit = np.zeros(code.size, dtype=np.int64)
+    inside = (rank >= 1) & (rank <= len(bits)) & (what >= 1)
+    bit[inside] = bits[rank[inside] - 1, what[inside] - 1]
+    cell = bit | blind * entries
+    multi = np.where(bit[:, None] & bit, entries // 2, 0)
+    return cell, (cell[:, None] | bit | multi).astype(np.int32).ravel()
+
+
 def begin(plan: ChainPlan) -> ChainState:
     """State before the first tag."""
     n = plan.dead_time.size
-    scalars = np.zeros(kernel.N_SCALARS, dtype=np.int64)
-    scalars[kernel.LATEST] = _LONG_AGO
-    scalars[kernel.FRAME_START] = kernel.NO_FRAME
-    scalars[kernel.SLOT] = -1
-    scalars[kernel.BLIND_UNTIL] = _LONG_AGO
+    scalars = np.zeros(N_SCALARS, dtype=np.int64)
+    scalars[LATEST] = LONG_AGO
+    scalars[FRAME_START] = NO_FRAME
+    scalars[SLOT] = -1
+    scalars[BLIND_UNTIL] = LONG_AGO
     bins = -(-plan.slot_period // plan.bin_ps) if plan.bin_ps else 0
     return ChainState(
         scalars=scalars,
-        last=np.full(n, _LONG_AGO, dtype=np.int64),
-        counts=np.zeros((n, kernel.N_FATES), dtype=np.int64),
+        last=np.full(n, LONG_AGO, dtype=np.int64),
+        counts=np.zeros((n, N_FATES), dtype=np.int64),
         slots=np.zeros((2, plan.codes.size), dtype=np.int64),
         histogram=np.zeros((n, bins), dtype=np.int64),
-        wait_t=np.zeros(0, dtype=np.int64),
-        wait_rank=np.zeros(0, dtype=np.uint8),
+        wait=np.zeros(0, dtype=np.int64),
     )
 
 
@@ -132,8 +168,8 @@ def feed_words(
     """
     state, out = _fork(state), _room(state, words.size)
     raw = np.ascontiguousarray(words).view(np.int64)
-    n_out, wait_t, wait_rank = kernel.drive_words(raw, plan, state, out)
-    return state._replace(wait_t=wait_t, wait_rank=wait_rank), _bell_slots(plan, out, n_out)
+    n_out, wait = drive_words(raw, plan, state, out)
+    return state._replace(wait=wait), _bell_slots(plan, out, n_out)
 
 
 def feed_tags(
@@ -157,19 +193,17 @@ def feed_tags(
     """
     check_times(t, channel)
     state, out = _fork(state), _room(state, t.size)
-    n_out, wait_t, wait_rank = kernel.drive_tags(
-        np.ascontiguousarray(t), np.ascontiguousarray(channel), plan, state, out
-    )
-    return state._replace(wait_t=wait_t, wait_rank=wait_rank), _bell_slots(plan, out, n_out)
+    times, channels = np.ascontiguousarray(t), np.ascontiguousarray(channel)
+    n_out, wait = drive_tags(times, channels, plan, state, out)
+    return state._replace(wait=wait), _bell_slots(plan, out, n_out)
 
 
 def finish(plan: ChainPlan, state: ChainState) -> tuple[ChainState, BellSlots]:
     """The end of the stream: what still waits is analysed, the open slot is closed."""
     state, out = _fork(state), _room(state, 0)
-    n_out = kernel.analyse(state.wait_t, state.wait_rank, plan, state, out, 0)
-    n_out = kernel.close_slot(plan, state, out, n_out)
-    empty = state._replace(wait_t=state.wait_t[:0].copy(), wait_rank=state.wait_rank[:0].copy())
-    return empty, _bell_slots(plan, out, n_out)
+    n_out = analyse(state.wait, plan, state, out, 0)
+    n_out = close_slot(plan, state, out, n_out)
+    return state._replace(wait=state.wait[:0].copy()), _bell_slots(plan, out, n_out)
 
 
 def result(settings: RecordedSettings, state: ChainState) -> RecordedResult:
@@ -178,9 +212,9 @@ def result(settings: RecordedSettings, state: ChainState) -> RecordedResult:
     slots[:, 0] = 0  # slots with nothing in a window
     return RecordedResult(
         settings=settings,
-        sync=int(state.scalars[kernel.SYNC]),
-        ignored=int(state.scalars[kernel.IGNORED]),
-        out_of_order=int(state.scalars[kernel.OUT_OF_ORDER]),
+        sync=int(state.scalars[SYNC]),
+        ignored=int(state.scalars[IGNORED]),
+        out_of_order=int(state.scalars[OUT_OF_ORDER]),
         fates=state.counts[:, : len(ClickFate)].copy(),
         slots=slots,
         histogram=state.histogram.copy(),
@@ -192,7 +226,7 @@ def check_times(t: NDArray[np.int64], channel: NDArray[np.uint8]) -> None:
     if t.size != channel.size:
         raise ValueError(f"{t.size} times and {channel.size} channels")
     if t.size and not (int(t.min()) > -TIME_LIMIT_PS and int(t.max()) < TIME_LIMIT_PS):
-        raise ValueError(f"times from {t.min()} to {t.max()} ps; allowed: below 2**61 in size")
+        raise ValueError(f"times from {t.min()} to {t.max()} ps; allowed: below 2**58 in size")
 
 
 def _fork(state: ChainState) -> ChainState:
@@ -205,14 +239,14 @@ def _fork(state: ChainState) -> ChainState:
     )
 
 
-def _room(state: ChainState, n: int) -> kernel.Written:
+def _room(state: ChainState, n: int) -> Written:
     # A Bell slot takes two tags; one more may have been open before.
-    size = (state.wait_t.size + n) // 2 + 2
-    return kernel.Written(
+    size = (state.wait.size + n) // 2 + 2
+    return Written(
         np.empty(size, dtype=np.uint64), np.empty(size, dtype=np.int32), np.empty(size, np.bool_)
     )
 
 
-def _bell_slots(plan: ChainPlan, out: kernel.Written, n: int) -> BellSlots:
+def _bell_slots(plan: ChainPlan, out: Written, n: int) -> BellSlots:
     classes: NDArray[np.uint8] = plan.codes[out.pattern[:n]]
     return BellSlots(out.slot[:n].copy(), classes, outcomes_of(classes), ~out.blind[:n])

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import chain_kernel as kernel
 from .chain import begin, check_times, plan_chain
-from .chain_kernel import ChainPlan, ChainState
+from .chain_order import order_tags
+from .chain_state import NO_CHANNEL, ChainPlan
 from .compiled import compiled
 from .recorded_settings import RecordedDetector, RecordedSettings
 
@@ -23,12 +23,15 @@ _NO_CONFIG = RecordedSettings(
 class CoincidenceState(NamedTuple):
     """What one call leaves to the next.
 
-    order: tags that may still have to let an earlier one pass. recent_t, recent_rank: those in
-    order that lie within the window of the last one. pairs: (256, 256) int64, by the ranks of the
-    later and the earlier tag. singles: (256,) int64.
+    scalars: as of the chain. wait_t, wait_rank: tags, in order, that may still have to let an
+    earlier one pass. recent_t, recent_rank: those in order that lie within the window of the last
+    one. pairs: (256, 256) int64, by the ranks of the later and the earlier tag. singles: (256,)
+    int64.
     """
 
-    order: ChainState
+    scalars: NDArray[np.int64]
+    wait_t: NDArray[np.int64]
+    wait_rank: NDArray[np.uint8]
     recent_t: NDArray[np.int64]
     recent_rank: NDArray[np.uint8]
     pairs: NDArray[np.int64]
@@ -61,7 +64,7 @@ def plan_pairs(settings: RecordedSettings | None = None) -> ChainPlan:
     if settings is not None:
         plan = plan_chain(settings)
         if settings.sync_channel is not None:
-            plan.rank_of[settings.sync_channel] = kernel.NO_CHANNEL
+            plan.rank_of[settings.sync_channel] = NO_CHANNEL
         return plan
     plan = plan_chain(_NO_CONFIG)
     every = np.arange(256, dtype=np.uint8)
@@ -71,7 +74,9 @@ def plan_pairs(settings: RecordedSettings | None = None) -> ChainPlan:
 def begin_pairs(plan: ChainPlan) -> CoincidenceState:
     """State before the first tag."""
     return CoincidenceState(
-        begin(plan),
+        begin(plan).scalars,
+        np.zeros(0, dtype=np.int64),
+        np.zeros(0, dtype=np.uint8),
         np.zeros(0, dtype=np.int64),
         np.zeros(0, dtype=np.uint8),
         np.zeros((256, 256), dtype=np.int64),
@@ -94,19 +99,18 @@ def feed_pairs(
         (n,) int64 ps and (n,) uint8.
     """
     check_times(t, channel)
-    order = state.order._replace(scalars=state.order.scalars.copy())
-    ready_t, ready_rank, wait_t, wait_rank = kernel.order_tags(t, channel, plan, order)
-    order = order._replace(wait_t=wait_t, wait_rank=wait_rank)
-    return _counted(state._replace(order=order), ready_t, ready_rank, window_ps)
+    scalars = state.scalars.copy()
+    ready_t, ready_rank, wait_t, wait_rank = order_tags(
+        t, channel, plan, scalars, state.wait_t, state.wait_rank
+    )
+    waiting = state._replace(scalars=scalars, wait_t=wait_t, wait_rank=wait_rank)
+    return _counted(waiting, ready_t, ready_rank, window_ps)
 
 
 def finish_pairs(state: CoincidenceState, window_ps: int) -> CoincidenceState:
     """The end of the stream: what waits is counted."""
-    order = state.order
-    rest = state._replace(
-        order=order._replace(wait_t=order.wait_t[:0], wait_rank=order.wait_rank[:0])
-    )
-    return _counted(rest, order.wait_t, order.wait_rank, window_ps)
+    rest = state._replace(wait_t=state.wait_t[:0], wait_rank=state.wait_rank[:0])
+    return _counted(rest, state.wait_t, state.wait_rank, window_ps)
 
 
 def _counted(

@@ -2,16 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
 
-__all__ = ["compiled"]
+__all__ = ["compiled", "compiled_bare", "inlined", "watching"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+def watching(dispatcher: Any, files: Iterable[Path]) -> Any:
+    """Have the cache of a compiled function notice an edit of any of the files.
+
+    Numba looks at the function's own file alone, though what it calls, and constants of other
+    files, are compiled into it.
+    """
+    stats = [file.stat() for file in files]
+    dispatcher._cache._cache_file._source_stamp = tuple((s.st_mtime_ns, s.st_size) for s in stats)
+    return dispatcher
+
+
+_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+
+
 def compiled(function: _F) -> _F:
     """Compile with numba on first call, cached on disk; the loop releases the GIL."""
-    return cast(_F, njit(cache=True, nogil=True)(function))
+    return cast(_F, watching(njit(cache=True, nogil=True)(function), _SOURCES))
+
+
+def compiled_bare(function: _F) -> _F:
+    """Compile a function that makes no array, and so need not count references to those it gets.
+
+    Counting takes longer than some of the loops, as it is done at every call for every array.
+    """
+    dispatcher = cast(Any, njit)(cache=True, nogil=True, _nrt=False)(function)
+    return cast(_F, watching(dispatcher, _SOURCES))
+
+
+def inlined(function: _F) -> _F:
+    """Compile into every caller: no call has to hand over the many arrays of a plan or state."""
+    return cast(_F, njit(inline="always")(function))

@@ -16,6 +16,9 @@ MAX_DETECTORS = 6
 
 MAX_SLOT_PERIOD_PS = 1 << 40
 
+MAX_DELAY_PS = 1 << 50
+"""Dead times and deskews reach up to here, 19 minutes."""
+
 
 @dataclass(frozen=True)
 class RecordedDetector:
@@ -90,10 +93,16 @@ class RecordedSettings:
             raise ValueError(f"channels are {channels}; allowed: 0 to 255, each once")
         if any(d.port not in (0, 1) for d in self.detectors):
             raise ValueError("port; allowed: 0 or 1")
-        if any(d.dead_time_ps < 0 for d in self.detectors):
-            raise ValueError("dead_time_ps; allowed: 0 or more")
+        if any(not 0 <= d.dead_time_ps <= MAX_DELAY_PS for d in self.detectors):
+            raise ValueError(f"dead_time_ps; allowed: 0 to {MAX_DELAY_PS}")
+        if any(abs(d) > MAX_DELAY_PS for d in self._deskews):
+            raise ValueError(f"deskew_ps; allowed: {-MAX_DELAY_PS} to {MAX_DELAY_PS}")
         if self.reorder_ps < 0:
             raise ValueError(f"reorder_ps is {self.reorder_ps}; allowed: 0 or more")
+
+    @property
+    def _deskews(self) -> list[int]:
+        return [self.sync_deskew_ps, *(d.deskew_ps for d in self.detectors)]
 
     @property
     def n_detectors(self) -> int:
