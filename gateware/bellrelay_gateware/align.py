@@ -65,7 +65,9 @@ class Align(wiring.Component):
         with m.Else():
             m.d.sync += age_state.eq(age)
 
-        # Stage 1: which tags have a place.
+        # Stage 1: which tags have a place: those less than `cells` back, and within the ring.
+        cells, too_far = Signal(signed(bits + 1)), Signal(signed(bits + 2))
+        m.d.sync += [cells.eq(self.cells), too_far.eq(self.cells - depth)]
         restart = Signal()
         marks = data.StructLayout({"marker": marker_layout(), "before": n, "misaligned": n})
         present = Signal(marks)
@@ -76,7 +78,7 @@ class Align(wiring.Component):
         m.d.sync += now.eq(now + 1)
         m.d.comb += behind.eq(now - self.cells)
 
-        ring = Memory(shape=marks, depth=depth, init=[])
+        ring = Memory(shape=marks, depth=depth, init=[], attrs={"no_rw_check": 1})
         m.submodules.marks = ring
         write, read = ring.write_port(), ring.read_port()
         m.d.comb += [
@@ -94,11 +96,9 @@ class Align(wiring.Component):
             tag, out = self.i[channel], self.o[channel]
             before = Signal(name=f"before_{channel}")
             late = Signal(name=f"late_{channel}")
-            ahead = Signal(signed(bits + 3), name=f"ahead_{channel}")
             m.d.comb += [
-                before.eq(tag.back > age),
-                ahead.eq(self.cells - tag.back),
-                late.eq((ahead <= 0) | (ahead >= depth)),
+                before.eq(Mux(self.marker.start, tag.back > 0, tag.back > age_state)),
+                late.eq((tag.back >= cells) | (tag.back <= too_far)),
             ]
             place = Signal(name=f"place_{channel}")
             back = Signal(bits, name=f"back_{channel}")
@@ -112,7 +112,7 @@ class Align(wiring.Component):
                 content.fine.eq(tag.fine),
             ]
             # Stage 2: into the ring. Places are bits of their own: they are cleared when read.
-            memory = Memory(shape=stored, depth=depth, init=[])
+            memory = Memory(shape=stored, depth=depth, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"ring_{channel}"] = memory
             write, read = memory.write_port(), memory.read_port()
             taken = Signal(depth, name=f"taken_{channel}")

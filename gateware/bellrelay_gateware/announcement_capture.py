@@ -12,7 +12,11 @@ from amaranth.lib.wiring import In, Out
 from bellrelay.wire.frames import OUTCOME_SHIFT
 from bellrelay.wire.outcomes import Outcome
 
+from .bank_reader import BankReader
+
 __all__ = ["AnnouncementCapture"]
+
+_RECORD = OUTCOME_SHIFT + 2
 
 
 class AnnouncementCapture(wiring.Component):
@@ -29,13 +33,13 @@ class AnnouncementCapture(wiring.Component):
     lost_psi_minus, lost_psi_plus : Out
         Records of this clock that found their bank full.
     count, psi_minus, psi_plus : Out
-        Records in the bank to read, and by outcome; 0 after a cut without flush.
+        Records in the bank to read, and by outcome; 0 after a cut without flush. Three clocks
+        after the cut.
     base_slot : Out(64)
         Of the bank to read; 0 if it is empty.
-    rewind : In(1)
-        Strobe: ``record`` is the first one from the second clock after this one on.
     take : In(1), record : Out(32)
-        ``record`` is the word of the frame; with ``take`` it is the next one in the clock after.
+        With ``take`` the next record, the first one after a cut, is in ``record`` two clocks later
+        as the word of the frame. The first ``take`` comes at least 16 clocks after the cut.
     """
 
     def __init__(self, depths: Sequence[int]) -> None:
@@ -57,7 +61,6 @@ class AnnouncementCapture(wiring.Component):
                 "psi_minus": Out(total),
                 "psi_plus": Out(total),
                 "base_slot": Out(64),
-                "rewind": In(1),
                 "take": In(1),
                 "record": Out(32),
             }
@@ -75,88 +78,107 @@ class AnnouncementCapture(wiring.Component):
         any_valid = Const(0, 1)
         for p in range(ports):
             any_valid = any_valid | self.announce[p].valid
-        m.d.sync += [base.eq(base_now), has_base.eq(has_base | any_valid)]
+        anchor = Signal(OUTCOME_SHIFT)
+        m.d.sync += [
+            base.eq(base_now),
+            has_base.eq(has_base | any_valid),
+            anchor.eq(base_now),
+        ]
 
-        stored = dict.fromkeys(Outcome, 0)
+        # A record is placed in this clock and written in the next, with the base that it has then.
+        stored = {o: Signal(range(ports + 1), name=f"stored_{o.name}") for o in Outcome}
         lost = dict.fromkeys(Outcome, 0)
+        kept = []
         half = Const(0, 1)
-        heads = []
+        merge = []
         for p, depth in enumerate(self._depths):
-            memory = Memory(shape=OUTCOME_SHIFT + 2, depth=2 * depth, init=[])
+            memory = Memory(shape=_RECORD, depth=2 * depth, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"port_{p}"] = memory
+            m.submodules[f"reader_{p}"] = reader = BankReader(depth, _RECORD)
             write, read = memory.write_port(), memory.read_port()
             level = Signal(range(depth + 1), name=f"level_{p}")
             after = Signal.like(level, name=f"after_{p}")
-            full = level == depth
+            full, at_half, near_half = (
+                Signal(name=f"{name}_{p}") for name in ("full", "at_half", "near_half")
+            )
             one = self.announce[p]
-            m.d.comb += [
-                write.en.eq(one.valid & ~full),
+            keeps = Signal(name=f"keeps_{p}")
+            placed = Signal(self._layout, name=f"placed_{p}")
+            m.d.comb += [keeps.eq(one.valid & ~full), after.eq(level + keeps)]
+            m.d.sync += [
+                placed.eq(one),
+                write.en.eq(keeps),
                 write.addr.eq(Cat(level[: len(read.addr) - 1], bank)),
-                write.data.eq(Cat((one.slot - base_now)[:OUTCOME_SHIFT], one.outcome)),
-                after.eq(level + write.en),
+                level.eq(after),
+                full.eq(after == depth),
+                at_half.eq(after >= depth // 2),
+                near_half.eq(after == depth // 2 - 1),
             ]
-            half = half | (after >= depth // 2)
+            m.d.comb += write.data.eq(Cat((placed.slot - anchor)[:OUTCOME_SHIFT], placed.outcome))
+            half = half | at_half | (near_half & one.valid)
+            kept.append((keeps, one.outcome))
             for outcome in Outcome:
-                same = one.outcome == outcome.value
-                stored[outcome] = stored[outcome] + (write.en & same)
-                lost[outcome] = lost[outcome] + (one.valid & full & same)
-            m.d.sync += level.eq(after)
+                lost[outcome] = lost[outcome] + (one.valid & full & (one.outcome == outcome.value))
+            with m.If(self.cut & self.flush):
+                m.d.sync += [level.eq(0), full.eq(0), at_half.eq(0), near_half.eq(depth == 2)]
 
-            # Read side: the head of each port is what its memory answers.
-            at = Signal(range(depth + 1), name=f"at_{p}")
-            left = Signal(range(depth + 1), name=f"left_{p}")
-            following = Signal.like(at, name=f"following_{p}")
-            taken = Signal(name=f"taken_{p}")
             m.d.comb += [
-                following.eq(Mux(self.rewind, 0, at + taken)),
-                read.addr.eq(Cat(following[: len(read.addr) - 1], ~bank)),
+                reader.cut.eq(self.cut),
+                reader.count.eq(Mux(self.flush, after, 0)),
+                read.addr.eq(Cat(reader.addr, ~bank)),
+                reader.data.eq(read.data),
             ]
-            m.d.sync += at.eq(following)
-            with m.If(self.cut):
-                m.d.sync += left.eq(Mux(self.flush, after, 0))
-                with m.If(self.flush):
-                    m.d.sync += level.eq(0)
-            with m.Elif(taken):
-                m.d.sync += left.eq(left - 1)
-            offset = Signal(OUTCOME_SHIFT + 1, name=f"offset_{p}")
-            m.d.comb += offset.eq(Cat(read.data[:OUTCOME_SHIFT], left == 0))
-            heads.append((offset, read.data, taken))
+            merge.append(reader)
         m.d.comb += [
             self.half.eq(half),
             self.lost_psi_minus.eq(lost[Outcome.PSI_MINUS]),
             self.lost_psi_plus.eq(lost[Outcome.PSI_PLUS]),
         ]
-        for p, (offset, word, taken) in enumerate(heads):
-            least = Const(1, 1)
-            for q, (other, _, _) in enumerate(heads):
-                if q != p:
-                    least = least & ((offset < other) if q < p else (offset <= other))
-            with m.If(least):
-                m.d.comb += [
-                    taken.eq(self.take),
-                    self.record.eq(Cat(word[:OUTCOME_SHIFT], word[OUTCOME_SHIFT:], Const(0, 2))),
-                ]
 
+        # --- the record with the least offset
+        record = Signal(_RECORD)
+        for p, reader in enumerate(merge):
+            least = reader.valid
+            for q, other in enumerate(merge):
+                mine, its = reader.head[:OUTCOME_SHIFT], other.head[:OUTCOME_SHIFT]
+                if q != p:
+                    least = least & (~other.valid | ((mine < its) if q < p else (mine <= its)))
+            m.d.comb += reader.take.eq(self.take & least)
+            with m.If(least):
+                m.d.sync += record.eq(reader.head)
+        m.d.sync += self.record.eq(record)
+
+        # --- how many by outcome, one clock late as well
         minus, plus = Signal.like(self.psi_minus), Signal.like(self.psi_plus)
         minus_now, plus_now = Signal.like(minus), Signal.like(plus)
+        cut, flush = Signal(), Signal()
+        m.d.sync += [
+            cut.eq(self.cut),
+            flush.eq(self.flush),
+            *(
+                stored[o].eq(sum((keeps & (which == o.value) for keeps, which in kept), Const(0)))
+                for o in Outcome
+            ),
+        ]
         m.d.comb += [
             minus_now.eq(minus + stored[Outcome.PSI_MINUS]),
             plus_now.eq(plus + stored[Outcome.PSI_PLUS]),
         ]
-        m.d.sync += [minus.eq(minus_now), plus.eq(plus_now)]
-        with m.If(self.cut):
+        m.d.sync += [
+            minus.eq(Mux(cut & flush, 0, minus_now)),
+            plus.eq(Mux(cut & flush, 0, plus_now)),
+            self.count.eq(self.psi_minus + self.psi_plus),
+        ]
+        with m.If(cut):
             m.d.sync += [
-                self.psi_minus.eq(Mux(self.flush, minus_now, 0)),
-                self.psi_plus.eq(Mux(self.flush, plus_now, 0)),
-                self.count.eq(Mux(self.flush, minus_now + plus_now, 0)),
+                self.psi_minus.eq(Mux(flush, minus_now, 0)),
+                self.psi_plus.eq(Mux(flush, plus_now, 0)),
             ]
-            with m.If(self.flush):
-                m.d.sync += [
-                    bank.eq(~bank),
-                    minus.eq(0),
-                    plus.eq(0),
-                    has_base.eq(0),
-                    base.eq(0),
-                    self.base_slot.eq(base_now),
-                ]
+        with m.If(self.cut & self.flush):
+            m.d.sync += [
+                bank.eq(~bank),
+                has_base.eq(0),
+                base.eq(0),
+                self.base_slot.eq(base_now),
+            ]
         return m

@@ -43,16 +43,16 @@ class Bsm(wiring.Component):
     Members
     -------
     slots : In, closed slots, per lane :func:`~.bitmap.closed_layout`
-    blocked : In, bit per relative slot: not live; 1 clock after ``slots``
+    blocked : In, bit per relative slot: not live; 2 clocks after ``slots``
     announce_not_live : In(1)
-    classes : Out, per class how many slots of the cell are of it, 2 clocks after ``slots``
+    classes : Out, per class how many slots of the cell are of it, 4 clocks after ``slots``
     pairs : Out, per pair of detectors in how many slots of the cell both clicked, with ``classes``
-    ports : Out, per port :func:`record_layout`, 2 clocks after ``slots``
+    ports : Out, per port :func:`record_layout`, 4 clocks after ``slots``
     write : In, ``{en, addr, data}`` of the table
     read_addr, read_data : the same addresses, for the host, 2 clocks later
     """
 
-    LATENCY = 2
+    LATENCY = 4
 
     def __init__(self, geometry: BoardGeometry) -> None:
         self.geometry = g = geometry
@@ -78,9 +78,14 @@ class Bsm(wiring.Component):
         g = self.geometry
         n = g.n_detectors
 
-        # 1: one copy of the table per lane; the last read port is the host's.
+        # 1, 2: one copy of the table per lane; the last read port is the host's.
         reads = []
-        table = Memory(shape=4, depth=1 << (g.n_cells + 1), init=initial_pattern_table(g))
+        table = Memory(
+            shape=4,
+            depth=1 << (g.n_cells + 1),
+            init=initial_pattern_table(g),
+            attrs={"no_rw_check": 1},
+        )
         m.submodules.table = table
         write = table.write_port()
         m.d.comb += [
@@ -91,14 +96,17 @@ class Bsm(wiring.Component):
         for lane in range(self.n_lanes):
             read = table.read_port()
             m.d.comb += read.addr.eq(Cat(self.slots[lane].bits, self.slots[lane].multi))
-            reads.append(read.data)
+            raw = Signal(4, name=f"raw_{lane}")
+            m.d.sync += raw.eq(read.data)
+            reads.append(raw)
         back = table.read_port()
         m.d.comb += back.addr.eq(self.read_addr)
         m.d.sync += self.read_data.eq(back.data)
 
-        closed = delayed(m, self.slots, 1, "closed")
+        found = delayed(m, self.slots, 2, "found")
+        closed = delayed(m, found, 1, "closed")
 
-        # 2: class, counts, ports.
+        # 3: class.
         outcomes = Array(
             [
                 Const(int(outcome_of_class(SlotClass(c)) or 0), 2) if c <= 8 else Const(0, 2)
@@ -108,17 +116,18 @@ class Bsm(wiring.Component):
         assert {int(o) for o in Outcome} == {1, 2}
         codes, accepted, outcome = [], [], []
         for lane in range(self.n_lanes):
-            slot = closed[lane]
-            code = Signal(4, name=f"code_{lane}")
+            slot = found[lane]
+            code, code_now = Signal(4, name=f"code_{lane}"), Signal(4, name=f"code_now_{lane}")
             listed = Signal(name=f"listed_{lane}")
             live = Signal(name=f"live_{lane}")
             several = Signal(name=f"several_{lane}")
             raw = reads[lane]
+            bits = delayed(m, self.slots[lane].bits, 1, f"bits_{lane}")
+            m.d.sync += several.eq((bits & (bits - 1)[: g.n_cells]).any())
             m.d.comb += [
                 live.eq(~self.blocked.bit_select(slot.delta, 1)),
-                several.eq((slot.bits & (slot.bits - 1)[: g.n_cells]).any()),
                 listed.eq(Cat(raw == c for c in _ANNOUNCED).any()),
-                code.eq(
+                code_now.eq(
                     Mux(
                         listed,
                         Mux(
@@ -131,11 +140,17 @@ class Bsm(wiring.Component):
                 ),
             ]
             accept = Signal(name=f"accept_{lane}")
-            m.d.comb += accept.eq(slot.valid & Cat(code == c for c in _ANNOUNCED).any())
+            which = Signal(2, name=f"outcome_{lane}")
+            m.d.sync += [
+                code.eq(code_now),
+                accept.eq(slot.valid & listed & several & (live | self.announce_not_live)),
+                which.eq(outcomes[raw]),
+            ]
             codes.append(code)
             accepted.append(accept)
-            outcome.append(outcomes[code])
+            outcome.append(which)
 
+        # 4: counts, ports.
         for c in SlotClass:
             m.d.sync += self.classes[int(c)].eq(
                 sum(

@@ -35,7 +35,7 @@ class CommandReceiver(wiring.Component):
     kind : Out(8), words : Out(8)
         Frame type and payload words of the last command that arrived.
     read_addr : In(8), read_data : Out(32)
-        Its payload; latency one clock.
+        Its payload; latency two clocks.
     """
 
     def __init__(self, timeout: int = RECEIVE_TIMEOUT_CLOCKS) -> None:
@@ -58,13 +58,13 @@ class CommandReceiver(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.payload = payload = Memory(shape=32, depth=512, init=[])
+        m.submodules.payload = payload = Memory(
+            shape=32, depth=512, init=[], attrs={"no_rw_check": 1}
+        )
         write, read = payload.write_port(), payload.read_port()
         bank = Signal()
-        m.d.comb += [
-            read.addr.eq(Cat(self.read_addr, ~bank)),
-            self.read_data.eq(read.data),
-        ]
+        m.d.comb += read.addr.eq(Cat(self.read_addr, ~bank))
+        m.d.sync += self.read_data.eq(read.data)
         m.submodules.crc = crc = frame_crc(8, MAGIC.to_bytes(4, "little"))
 
         byte, valid = self.link_in.payload, self.link_in.valid
@@ -75,32 +75,41 @@ class CommandReceiver(wiring.Component):
         expected = Signal(32)
         kind, words = Signal(8), Signal(8)
         header_good = Signal()
-        quiet = Signal(range(self._timeout + 1))
-        hold = Signal(32)
-        m.d.comb += [crc.data.eq(byte), hold.eq(Mux(position == 0, crc.crc, expected))]
+        quiet, too_quiet = Signal(range(self._timeout + 1)), Signal()
+        primed = Signal()  # the last three bytes are the first ones of the magic word
+        hold, begins = Signal(32), Signal(init=1)  # before the first byte of a word
+        m.d.comb += [crc.data.eq(byte), hold.eq(Mux(begins, crc.crc, expected))]
         m.d.comb += [write.addr.eq(Cat(index, bank)), write.data.eq(word)]
         m.d.sync += [self.arrived.eq(0), self.bad.eq(0), self.dropped.eq(0)]
+        m.d.sync += too_quiet.eq(~valid & (quiet == self._timeout - 1))
         with m.If(valid):
             m.d.sync += [
                 shift.eq(Cat(shift, byte)[8:]),
                 position.eq(position + 1),
-                expected.eq(hold),
+                expected.eq(hold >> 8),
+                begins.eq(position == 3),
                 quiet.eq(0),
+                primed.eq(word[8:] == MAGIC & 0xFF_FFFF),
             ]
             m.d.comb += crc.valid.eq(1)
         word_done = valid & (position == 3)
+        # Held against the CRC byte by byte: the last byte of a word decides alone.
+        same, same_so_far = Signal(), Signal()
+        m.d.comb += same.eq((byte == hold[:8]) & (begins | same_so_far))
+        with m.If(valid):
+            m.d.sync += same_so_far.eq(same)
 
         with m.FSM():
             with m.State("HUNT"):
-                with m.If(valid & (word == MAGIC)):
+                with m.If(valid & primed & (byte == MAGIC >> 24)):
                     m.d.comb += [crc.valid.eq(0), crc.start.eq(1)]
-                    m.d.sync += [position.eq(0), index.eq(1)]
+                    m.d.sync += [position.eq(0), begins.eq(1), index.eq(1)]
                     m.next = "HEADER"
             with m.State("HEADER"):
                 with m.If(~valid):
                     m.d.sync += quiet.eq(quiet + 1)
-                    with m.If(quiet == self._timeout):
-                        m.d.sync += [self.bad.eq(1), shift.eq(0)]
+                    with m.If(too_quiet):
+                        m.d.sync += [self.bad.eq(1), shift.eq(0), primed.eq(0)]
                         m.next = "HUNT"
                 with m.If(word_done):
                     m.d.sync += index.eq(index + 1)
@@ -117,16 +126,16 @@ class CommandReceiver(wiring.Component):
                         ]
                     with m.Elif(index == 4):
                         m.d.sync += index.eq(0)
-                        with m.If((word == expected) & header_good):
+                        with m.If(same & header_good):
                             m.next = "PAYLOAD"
                         with m.Else():
-                            m.d.sync += [self.bad.eq(1), shift.eq(0)]
+                            m.d.sync += [self.bad.eq(1), shift.eq(0), primed.eq(0)]
                             m.next = "HUNT"
             with m.State("PAYLOAD"):
                 with m.If(~valid):
                     m.d.sync += quiet.eq(quiet + 1)
-                    with m.If(quiet == self._timeout):
-                        m.d.sync += [self.bad.eq(1), shift.eq(0)]
+                    with m.If(too_quiet):
+                        m.d.sync += [self.bad.eq(1), shift.eq(0), primed.eq(0)]
                         m.next = "HUNT"
                 with m.If(word_done):
                     m.d.sync += index.eq(index + 1)
@@ -136,13 +145,13 @@ class CommandReceiver(wiring.Component):
             with m.State("TRAILER"):
                 with m.If(~valid):
                     m.d.sync += quiet.eq(quiet + 1)
-                    with m.If(quiet == self._timeout):
-                        m.d.sync += [self.bad.eq(1), shift.eq(0)]
+                    with m.If(too_quiet):
+                        m.d.sync += [self.bad.eq(1), shift.eq(0), primed.eq(0)]
                         m.next = "HUNT"
                 with m.If(word_done):
-                    m.d.sync += shift.eq(0)
+                    m.d.sync += [shift.eq(0), primed.eq(0)]
                     m.next = "HUNT"
-                    with m.If(word != expected):
+                    with m.If(~same):
                         m.d.sync += self.bad.eq(1)
                     with m.Elif(self.busy):
                         m.d.sync += self.dropped.eq(1)

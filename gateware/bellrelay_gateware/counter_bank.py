@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Module, Mux, Shape, Signal, unsigned
+from amaranth.hdl import Array, Module, Mux, Shape, Signal, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from bellrelay.wire.counters import counters
 from bellrelay.wire.geometry import BoardGeometry
 
+from .delay_line import delayed
 from .increments import ALIGNED_COUNTERS, RAW_COUNTERS, increments_layout
 
 __all__ = ["BOARD", "DECIDED", "CounterBank", "counting_layout", "decided_layout"]
@@ -61,11 +62,11 @@ class CounterBank(wiring.Component):
         Held during the walk.
     walk : In(1), add : In(1), clear : In(1)
         Strobe; with ``add`` the tick's counts are added (while ``clear``: to zero). The walk takes
-        one clock per counter and two more, whatever it does.
+        one clock per counter and three more, whatever it does.
     tick : Out(counting_layout widened)
         The counts of the tick that was cut last.
     read_addr : In, read_data : Out(64)
-        Totals, in the order of :func:`bellrelay.wire.counters.counters`; latency one clock.
+        Totals, in the order of :func:`bellrelay.wire.counters.counters`; latency two clocks.
     """
 
     def __init__(self, geometry: BoardGeometry) -> None:
@@ -97,11 +98,11 @@ class CounterBank(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         n = len(self._counters)
-        m.submodules.totals = memory = Memory(shape=64, depth=n, init=[])
+        m.submodules.totals = memory = Memory(shape=64, depth=n, init=[], attrs={"no_rw_check": 1})
         write, read = memory.write_port(), memory.read_port()
-        at, at_before = Signal(range(n + 1), init=n), Signal(range(n + 1), init=n)
-        amount, amount_now = Signal(32), Signal(32)
-        for i, c in enumerate(self._counters):
+        at = Signal(range(n + 1), init=n)
+        values = []
+        for c in self._counters:
             if c.kind in DECIDED:
                 value = self.decided[c.name]
             else:
@@ -119,19 +120,31 @@ class CounterBank(wiring.Component):
                 m.d.sync += small.eq(Mux(cut, 0, total))
                 with m.If(cut):
                     m.d.sync += value.eq(total)
-            with m.If(at == i):
-                m.d.comb += amount_now.eq(value)
-        walking = at != n
+            values.append(value)
+        # The amount is picked in two steps, and meets the total that was read meanwhile.
+        group, groups = 16, []
+        for first in range(0, n, group):
+            chosen = Signal(32, name=f"amount_{first}")
+            with m.Switch(at[:4]):
+                for i, value in enumerate(values[first : first + group]):
+                    with m.Case(i):
+                        m.d.sync += chosen.eq(value)
+            groups.append(chosen)
+        at_group = Signal(range(len(groups) + 1))
+        amount = Signal(32)
+        m.d.sync += [at_group.eq(at >> 4), amount.eq(Array(groups)[at_group])]
+        walking = Signal()
+        m.d.sync += walking.eq(self.walk | (walking & (at != n - 1)))
         with m.If(self.walk):
             m.d.sync += at.eq(0)
         with m.Elif(walking):
             m.d.sync += at.eq(at + 1)
-        m.d.sync += [at_before.eq(at), amount.eq(amount_now)]
+        writes = delayed(m, walking & self.add, 2, "writes")
+        m.d.sync += self.read_data.eq(read.data)
         m.d.comb += [
             read.addr.eq(Mux(walking, at, self.read_addr)),
-            self.read_data.eq(read.data),
-            write.addr.eq(at_before),
-            write.en.eq((at_before != n) & self.add),
-            write.data.eq(Mux(self.clear, 0, read.data) + amount),
+            write.addr.eq(delayed(m, at, 2, "at_write")),
+            write.en.eq(writes),
+            write.data.eq(Mux(self.clear, 0, self.read_data) + amount),
         ]
         return m

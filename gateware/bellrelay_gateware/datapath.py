@@ -14,6 +14,7 @@ from bellrelay.wire.outcomes import Outcome, SlotClass
 from .align import Align
 from .bitmap import Bitmap
 from .bsm import Bsm
+from .code_density import load_layout
 from .config import config_layout
 from .dead_time import DeadTime
 from .delay_line import delayed
@@ -27,23 +28,34 @@ from .increments import increments_layout
 from .liveness import Liveness
 from .pile_up import PileUp
 from .slot_clock import SlotClock
-from .slot_position import SlotPosition
+from .slot_position import SlotPosition, located_latency
 from .tag import delta_width, marker_layout
 
-__all__ = ["DERIVE_CLOCKS", "RAW_LATENCY", "RelayDatapath", "aligned_latency", "hits_layout"]
+__all__ = [
+    "DERIVE_CLOCKS",
+    "GATE_LATENCY",
+    "RAW_LATENCY",
+    "RelayDatapath",
+    "aligned_latency",
+    "hits_layout",
+]
 
 RAW_LATENCY = FineLookup.LATENCY + PileUp.LATENCY + DeadTime.LATENCY
 """Clocks from a hit to the raw outputs of its cell."""
 
 _TO_ALIGNED = RAW_LATENCY + Deskew.LATENCY + Align.LATENCY  # and align_cells
 _TO_SLOT_CLOCK = _TO_ALIGNED + SlotClock.LATENCY
-_BACK = 6  # from a located tag to the aligned outputs
-_GATE_LATENCY = _TO_SLOT_CLOCK + GateOutput.LATENCY
+_LOCATED_TO_BSM = Gate.LATENCY + Bitmap.LATENCY + 1
+_BACK = _LOCATED_TO_BSM + Bsm.LATENCY + 1
+"""Clocks from a located tag to the aligned outputs."""
+assert _LOCATED_TO_BSM + 2 == Liveness.LATENCY, "a slot meets its liveness"
+GATE_LATENCY = _TO_SLOT_CLOCK + GateOutput.LATENCY
+"""Clocks from a cell to the gate outputs that are computed from it, ``align_cells`` aside."""
 
 
 def aligned_latency(geometry: BoardGeometry) -> int:
     """Clocks from a cell's hits to its aligned outputs, ``align_cells`` not included."""
-    return _TO_SLOT_CLOCK + 1 + delta_width(geometry) + _BACK
+    return _TO_SLOT_CLOCK + located_latency(geometry) + _BACK
 
 
 class RelayDatapath(wiring.Component):
@@ -69,8 +81,11 @@ class RelayDatapath(wiring.Component):
     cell_start : In(1), this clock is cell 0; also the only reset of the stages' state
     active : In(1), this clock is a cell of an acquisition (running or draining)
     tick_last : In(1), this clock is the last of a tick, idle or not
+    blind : In(1), a channel is off its pin, with guard on both sides: the slots are not live
+    fine_load, fine_load_ready, fine_swap
+        New fine tables from a calibration, as in :class:`~.fine_lookup.FineLookup`.
     fine_write, fine_read_addr, fine_read_data, pattern_write, pattern_read_addr, pattern_read_data
-        Memories for the host; 2 clocks from address to data.
+        Memories for the host; at most 3 clocks from address to data.
     raw_tags : Out, per channel ``{valid, time}``, picoseconds since the start modulo 2**56
     raw_cell_last : Out(1), of the raw outputs' cell
     announce : Out, per port ``{valid, outcome, slot}``
@@ -100,6 +115,10 @@ class RelayDatapath(wiring.Component):
                 "cell_start": In(1),
                 "active": In(1),
                 "tick_last": In(1),
+                "blind": In(1),
+                "fine_load": In(load_layout(g)),
+                "fine_load_ready": Out(1),
+                "fine_swap": In(m),
                 "fine_write": In(
                     data.StructLayout({"en": 1, "addr": fine_addr.bit_length(), "data": fine})
                 ),
@@ -135,7 +154,7 @@ class RelayDatapath(wiring.Component):
         g, c = self.geometry, self.config
         n, channels = g.n_detectors, range(g.n_channels)
 
-        m.submodules.derive = derive = Derive(g, _GATE_LATENCY)
+        m.submodules.derive = derive = Derive(g, GATE_LATENCY)
         m.d.comb += [
             derive.config.eq(c),
             derive.derive.eq(self.derive),
@@ -149,6 +168,7 @@ class RelayDatapath(wiring.Component):
             marker.start.eq(self.cell_start),
             marker.active.eq(self.active),
             marker.last.eq(self.tick_last),
+            marker.blind.eq(self.blind),
         ]
 
         # ---- raw cells
@@ -157,12 +177,15 @@ class RelayDatapath(wiring.Component):
             fine.hits.eq(self.hits),
             fine.accept.eq(self.acquire),
             fine.write.eq(self.fine_write),
+            fine.load.eq(self.fine_load),
+            fine.swap.eq(self.fine_swap),
+            self.fine_load_ready.eq(fine.load_ready),
             fine.read_addr.eq(self.fine_read_addr),
             self.fine_read_data.eq(fine.read_data),
         ]
         at_tags = delayed(m, marker, FineLookup.LATENCY, "marker_tags")
-        at_dead = delayed(m, at_tags, 1, "marker_dead")
-        at_raw = delayed(m, at_dead, 1, "marker_raw")
+        at_dead = delayed(m, at_tags, PileUp.LATENCY, "marker_dead")
+        at_raw = delayed(m, at_dead, DeadTime.LATENCY, "marker_raw")
         at_align = delayed(m, at_raw, Deskew.LATENCY, "marker_align")
         m.d.comb += self.raw_cell_last.eq(at_raw.last)
 
@@ -181,8 +204,8 @@ class RelayDatapath(wiring.Component):
 
             raw = Signal(data.StructLayout({"valid": 1, "time": 56}), name=f"raw_{k}")
             m.d.sync += [raw.valid.eq(tag.valid), raw.time.eq(base + tag.fine)]
-            out = delayed(m, raw, 1, f"raw_delay_{k}")
-            dropped = delayed(m, pile_up.dropped, 1, f"dropped_delay_{k}")
+            out = delayed(m, raw, PileUp.LATENCY + DeadTime.LATENCY - 1, f"raw_delay_{k}")
+            dropped = delayed(m, pile_up.dropped, DeadTime.LATENCY, f"dropped_delay_{k}")
             m.d.comb += [
                 self.raw_tags[k].eq(out),
                 count[f"clicks_{k}"].eq(out.valid),
@@ -208,7 +231,7 @@ class RelayDatapath(wiring.Component):
                     count[f"dead_cells_{k}"].eq(dead_time.dead),
                 ]
             else:
-                sync_tag = delayed(m, pile_up.o, 1, "sync_delay")
+                sync_tag = delayed(m, pile_up.o, DeadTime.LATENCY, "sync_delay")
                 m.d.comb += [deskew.i.valid.eq(sync_tag.valid), deskew.i.fine.eq(sync_tag.fine)]
 
         # ---- aligned cells
@@ -243,13 +266,13 @@ class RelayDatapath(wiring.Component):
                 position.i.eq(delayed(m, align.o[k], SlotClock.LATENCY, f"aligned_delay_{k}")),
             ]
             located.append(position.o)
-        to_located = 1 + delta_width(g)
+        to_located = located_latency(g)
         at_gate = delayed(m, clock.marker_o, to_located, "marker_located")
         slots = delayed(m, clock.slots, to_located, "slots_located")
-        at_bitmap = delayed(m, at_gate, 1, "marker_bitmap")
-        slots_bitmap = delayed(m, slots, 1, "slots_bitmap")
-        at_sum = delayed(m, at_bitmap, 4, "marker_sum")
-        slots_sum = delayed(m, slots_bitmap, 4, "slots_sum")
+        at_bitmap = delayed(m, at_gate, Gate.LATENCY, "marker_bitmap")
+        slots_bitmap = delayed(m, slots, Gate.LATENCY, "slots_bitmap")
+        at_sum = delayed(m, at_bitmap, _BACK - 1 - Gate.LATENCY, "marker_sum")
+        slots_sum = delayed(m, slots_bitmap, _BACK - 1 - Gate.LATENCY, "slots_sum")
 
         m.submodules.bitmap = bitmap = Bitmap(g)
         m.submodules.liveness = liveness = Liveness(g)
@@ -269,6 +292,7 @@ class RelayDatapath(wiring.Component):
             bsm.read_addr.eq(self.pattern_read_addr),
             self.pattern_read_data.eq(bsm.read_data),
         ]
+        from_gate = _BACK - Gate.LATENCY
         for d in range(n):
             m.submodules[f"gate_{d}"] = gate = Gate(g)
             m.d.comb += [
@@ -279,9 +303,9 @@ class RelayDatapath(wiring.Component):
                 gate.i.eq(located[d]),
                 bitmap.i[d].eq(gate.o),
                 liveness.i[d].eq(located[d]),
-                count[f"early_{d}"].eq(delayed(m, gate.o.early, 5, f"early_delay_{d}")),
-                count[f"late_{d}"].eq(delayed(m, gate.o.late, 5, f"late_delay_{d}")),
-                count[f"outside_{d}"].eq(delayed(m, gate.outside, 5, f"outside_delay_{d}")),
+                count[f"early_{d}"].eq(delayed(m, gate.o.early, from_gate, f"early_delay_{d}")),
+                count[f"late_{d}"].eq(delayed(m, gate.o.late, from_gate, f"late_delay_{d}")),
+                count[f"outside_{d}"].eq(delayed(m, gate.outside, from_gate, f"outside_delay_{d}")),
             ]
 
         # ---- aligned outputs: absolute slots, everything of a cell in one clock
@@ -312,7 +336,7 @@ class RelayDatapath(wiring.Component):
                 ).any()
             )
 
-        sync_tag = delayed(m, located[n], 5, "sync_located")
+        sync_tag = delayed(m, located[n], _BACK - 1, "sync_located")
         m.d.sync += [
             self.sync.valid.eq(sync_tag.valid),
             self.sync.slot.eq(slot + sync_tag.delta),
@@ -324,20 +348,22 @@ class RelayDatapath(wiring.Component):
             shifted = Signal(24, name=f"shifted_{k}")
             kept = Signal(name=f"kept_{k}")
             entry = Signal(data.StructLayout({"valid": 1, "bin": bins}), name=f"entry_{k}")
-            m.d.comb += shifted.eq(located[k].pos >> c.hist_shift)
-            m.d.comb += kept.eq(located[k].valid & ~located[k].suppressed)
             m.d.sync += [
+                shifted.eq(located[k].pos >> c.hist_shift),
+                kept.eq(located[k].valid & ~located[k].suppressed),
                 entry.valid.eq(kept & (shifted < g.hist_bins)),
                 entry.bin.eq(shifted),
             ]
-            m.d.comb += self.hist[k].eq(delayed(m, entry, _BACK - 1, f"hist_delay_{k}"))
+            m.d.comb += self.hist[k].eq(delayed(m, entry, _BACK - 2, f"hist_delay_{k}"))
 
         closing = Signal.like(liveness.blocked)
-        slots_blocked = delayed(m, slots_bitmap, 3, "slots_blocked")
+        slots_blocked = delayed(m, slots, Liveness.LATENCY, "slots_blocked")
         m.d.comb += closing.eq((Const(1) << slots_blocked) - 1)
+        blocked = Signal.like(closing)
         not_live = Signal(delta_width(g))
         m.d.sync += [
-            not_live.eq(sum((liveness.blocked & closing)[i] for i in range(len(closing)))),
+            blocked.eq(liveness.blocked & closing),
+            not_live.eq(sum(blocked[i] for i in range(len(blocked)))),
             count.slots_not_live.eq(not_live),
             count.slots.eq(slots_sum),
         ]

@@ -22,16 +22,16 @@ class DeadTime(wiring.Component):
 
     Members
     -------
-    restart : In(1), this clock is cell 0: the detector is ready
+    restart : In(1), this clock is cell 0: the detector is ready at its start
     active : In(1), this clock is a cell of an acquisition
     dead_time : In(31), picoseconds
     extend : In(1), every click begins a dead time, suppressed or not
     i : In, tag
-    o : Out, the tag with its mark ``suppressed``, 1 clock later
+    o : Out, the tag with its mark ``suppressed``, 2 clocks later
     dead : Out(1), of the same cell as ``o``: its start lies strictly inside a dead interval
     """
 
-    LATENCY = 1
+    LATENCY = 2
 
     def __init__(self, geometry: BoardGeometry) -> None:
         self.geometry = geometry
@@ -49,24 +49,37 @@ class DeadTime(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        state = Signal(32)
-        remaining = Signal(32)
-        suppressed = Signal()
-        begins = Signal()
-        left = Signal(signed(34))
-        m.d.comb += [
-            remaining.eq(Mux(self.restart, 0, state)),
-            suppressed.eq(self.i.fine < remaining),
-            begins.eq(self.i.valid & (self.extend | ~suppressed)),
-            left.eq(
-                Mux(begins, self.i.fine + self.dead_time, remaining) - self.geometry.clock_period_ps
-            ),
-        ]
+        period = self.geometry.clock_period_ps
+
+        # 1: what would be left at the cell's end if this tag began a dead time.
+        tag = Signal.like(self.i)
+        active = Signal()
+        ends = Signal(signed(33))
+        reload = Signal(32)
+        m.d.comb += ends.eq(self.i.fine + self.dead_time - period)
         m.d.sync += [
-            state.eq(Mux(left < 0, 0, left)),
-            self.o.valid.eq(self.i.valid),
+            tag.eq(self.i),
+            active.eq(self.active),
+            reload.eq(Mux(ends < 0, 0, ends)),
+        ]
+
+        # 2: whether it does.
+        remaining = Signal(32)
+        left = Signal(signed(33))
+        suppressed, begins = Signal(), Signal()
+        m.d.comb += [
+            left.eq(remaining - period),
+            suppressed.eq(tag.fine < remaining),
+            begins.eq(tag.valid & (self.extend | ~suppressed)),
+        ]
+        with m.If(self.restart):
+            m.d.sync += remaining.eq(0)
+        with m.Else():
+            m.d.sync += remaining.eq(Mux(begins, reload, Mux(left < 0, 0, left)))
+        m.d.sync += [
+            self.o.valid.eq(tag.valid),
             self.o.suppressed.eq(suppressed),
-            self.o.fine.eq(self.i.fine),
-            self.dead.eq(self.active & (remaining != 0)),
+            self.o.fine.eq(tag.fine),
+            self.dead.eq(active & (remaining != 0)),
         ]
         return m

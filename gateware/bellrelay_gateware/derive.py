@@ -86,12 +86,19 @@ class Derive(wiring.Component):
         period = g.clock_period_ps
 
         first_window = Signal(25)
-        has_early = c.early_start != c.early_end
-        has_late = c.late_start != c.late_end
-        late_first = has_late & (~has_early | (c.late_start < c.early_start))
-        m.d.sync += first_window.eq(Mux(late_first, c.late_start, Mux(has_early, c.early_start, 0)))
-        delay = Signal(32)
-        m.d.sync += delay.eq((c.align_cells + self.gate_latency) * period)
+        has_early, has_late, late_before = Signal(), Signal(), Signal()
+        late_first = has_late & (~has_early | late_before)
+        m.d.sync += [
+            has_early.eq(c.early_start != c.early_end),
+            has_late.eq(c.late_start != c.late_end),
+            late_before.eq(c.late_start < c.early_start),
+            first_window.eq(Mux(late_first, c.late_start, Mux(has_early, c.early_start, 0))),
+        ]
+        delay, delay_cells = Signal(32), Signal(10)
+        m.d.sync += [
+            delay_cells.eq(c.align_cells + self.gate_latency),
+            delay.eq(delay_cells * period),
+        ]
 
         # Each job: numerator, whether by the slot period (else the clock period), and where to.
         jobs: list[tuple[Value, bool, list[tuple[Value, str]]]] = []
@@ -116,7 +123,7 @@ class Derive(wiring.Component):
             m.d.comb += wide.eq(numerator)
             numerators.append(wide)
         by_slot = Array([int(by) for _, by, _ in jobs])
-        m.d.comb += [
+        m.d.sync += [
             divider.numerator.eq(Array(numerators)[job]),
             divider.divisor.eq(Mux(by_slot[job], c.slot_period_ps, period)),
         ]
@@ -134,8 +141,12 @@ class Derive(wiring.Component):
             with m.State("rest"):
                 with m.If(self.derive):
                     m.d.sync += [self.derived.eq(0), job.eq(0)]
-                    m.next = "look"
-            with m.State("look"):  # first_window and delay settle
+                    m.next = "compare"
+            with m.State("compare"):  # which window is the first
+                m.next = "settle"
+            with m.State("settle"):  # first_window and delay
+                m.next = "pick"
+            with m.State("pick"):  # numerator and divisor
                 m.next = "start"
             with m.State("start"):
                 m.d.comb += divider.start.eq(1)
@@ -153,7 +164,7 @@ class Derive(wiring.Component):
                     with m.If(job == len(jobs) - 1):
                         m.next = "align"
                     with m.Else():
-                        m.next = "start"
+                        m.next = "pick"
             with m.State("align"):
                 with m.If(clear & ~self.tick_last):
                     m.d.sync += [self.o.align_cells.eq(c.align_cells), self.derived.eq(1)]

@@ -10,8 +10,9 @@ heartbeat: ``M + 5`` kinds.
 - Kind 0 is looked at in clock ``s = D + first_select_clocks(geometry)``. A kind that sends nothing
   is passed over in that one clock: the next one is looked at in clock ``s + 1``.
 - A kind that is looked at in clock ``s`` and sends a frame of ``n`` words (header and CRC
-  included) pushes them in the clocks ``s + 1 .. s + n``; the next kind is looked at in clock
-  ``s + n + 1``.
+  included) pushes them in the clocks ``s + 1 + w .. s + n + w`` with ``w = WORD_CLOCKS``, the
+  clocks that a word takes from its place in the frame to the link buffer; the next kind is looked
+  at in clock ``s + n + 1``.
 - A command counts as unanswered until the clock in which the last word of its response is pushed,
   that one included.
 - A histogram's period counts as sent likewise, with its last chunk; a skipped chunk in clock
@@ -22,7 +23,9 @@ All of it ends within the next tick; every frame counts ``sequence`` up by one.
 
 from __future__ import annotations
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+import zlib
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -39,11 +42,12 @@ from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.registers import MODULE_ID, PROTOCOL_VERSION, pack_id
 
 from .counter_bank import decided_layout
+from .delay_line import delayed
+from .frame_crc import FrameCrc
 from .histogram import chunk_layout
 from .register_bank import response_layout
 from .sequencer import ended_layout
-from .timing import decide_clocks, first_select_clocks
-from .word_crc import frame_crc
+from .timing import WORD_CLOCKS, decide_clocks, first_select_clocks
 
 __all__ = ["Framer", "held_layout"]
 
@@ -61,9 +65,10 @@ class Framer(wiring.Component):
     tick_last : In(1), ended : In(ended_layout())
         From the sequencer.
     tag_counts, announce_count, psi_minus, psi_plus, base_slot : In
-        Of the banks to read. ``tag_addr`` : Out and ``tag_data`` : In, an array over channels,
-        latency one clock; ``announce_rewind``, ``announce_take``, ``record`` as in
-        :class:`~bellrelay_gateware.announcement_capture.AnnouncementCapture`.
+        Of the banks to read. ``tag_addr`` : Out and ``tag_data`` : In, an array over channels;
+        ``announce_take``, ``record`` as in
+        :class:`~bellrelay_gateware.announcement_capture.AnnouncementCapture`. All data come two
+        clocks after their address.
     decide : Out(1)
         Strobe in clock ``D``.
     hist_* : the histogram's due, chunk, sent, skipped, read_bin, read, read_data.
@@ -71,7 +76,7 @@ class Framer(wiring.Component):
     response, response_addr, response_data, answered
         The register bank's.
     decided, walk, counter_addr, counter_data
-        The counter bank's.
+        The counter bank's. ``shed`` : Out(1), this tick's decision has shed announcements or tags.
     held, temperature, fill : In
     push : Out(1), word : Out(32)
         To the link buffer.
@@ -97,7 +102,6 @@ class Framer(wiring.Component):
                 "psi_minus": In(announcements),
                 "psi_plus": In(announcements),
                 "base_slot": In(64),
-                "announce_rewind": Out(1),
                 "announce_take": Out(1),
                 "record": In(32),
                 "decide": Out(1),
@@ -118,6 +122,7 @@ class Framer(wiring.Component):
                 "response_data": In(32),
                 "answered": Out(1),
                 "decided": Out(decided_layout(g)),
+                "shed": Out(1),
                 "walk": Out(1),
                 "counter_addr": Out(range(len(self._counters))),
                 "counter_data": In(64),
@@ -134,7 +139,11 @@ class Framer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         g = self._geometry
         m = Module()
-        m.submodules.crc = crc = frame_crc(32)
+        # A header and its CRC leave the CRC of what follows in one state, whatever the header is.
+        header = bytes(4 * (HEADER_WORDS - 1))
+        before = header + zlib.crc32(header).to_bytes(4, "little")
+        m.submodules.header_crc = header_crc = FrameCrc(32)
+        m.submodules.payload_crc = payload_crc = FrameCrc(32, before)
         n_tags = g.n_channels
         hist, loss, response, heartbeat = (n_tags + 1 + i for i in range(4))
         kinds = n_tags + 5
@@ -147,7 +156,12 @@ class Framer(wiring.Component):
             m.d.sync += since.eq(0)
         with m.Elif(since != decide_clocks(g) + select_at):
             m.d.sync += since.eq(since + 1)
-        m.d.comb += self.decide.eq(since == decide_clocks(g))
+        walks, selects = Signal(), Signal()
+        m.d.sync += [
+            self.decide.eq(since == decide_clocks(g) - 1),
+            walks.eq(since == decide_clocks(g) + kinds),
+            selects.eq(since == decide_clocks(g) + select_at - 2),
+        ]
 
         # --- how long each frame would be, and what it must leave
         half = g.link_words // 2
@@ -161,37 +175,58 @@ class Framer(wiring.Component):
         beat = heartbeat_fields(g)
         beat_head = sum(f.words for f in beat) - 2 * len(self._counters)
         assert beat_head % 2 == 0, "the low word of a counter is at an even place"
-        present += [self.hist_due, self.loss_ended, ended.answer, ended.due]
+        present += [self.hist_due, Const(0, 1), ended.answer, ended.due]
         lengths += [
             Const(6 + g.hist_chunk),
             Const(4 + 2 * len(loss_addresses)),
             3 + self.response["values"],
             Const(sum(f.words for f in beat)),
         ]
-        kind = Signal(range(kinds + 1))
+        for i, length in enumerate(lengths):
+            settled = Signal(17, name=f"length_{i}")
+            m.d.sync += settled.eq(length)
+            lengths[i] = settled
+        # What is known of a kind is looked up one clock ahead, while the kind before is dealt with.
+        kind, upcoming = Signal(range(kinds + 1)), Signal(range(kinds + 2))
+        advance = Signal()
         admitted = Signal(kinds)
         payload = Signal(17)
         needed = Signal(18)
         free = Signal(range(g.link_words + 1))
-        is_there, fits = Signal(), Signal()
+        is_there, there, fits, chosen = Signal(), Signal(), Signal(), Signal()
         fill = Signal(32)
         hist_given_up = Signal()
-        with m.Switch(kind):
-            for i in range(kinds):
-                with m.Case(i):
-                    m.d.comb += [
-                        is_there.eq(present[i]),
-                        payload.eq(lengths[i]),
-                        needed.eq(lengths[i] + (OVERHEAD_WORDS + leaves[i])),
-                    ]
+        with m.If(advance):
+            m.d.sync += [kind.eq(upcoming), upcoming.eq(upcoming + 1)]
+            with m.Switch(upcoming):
+                for i in range(kinds):
+                    with m.Case(i):
+                        m.d.sync += [
+                            is_there.eq(present[i]),
+                            payload.eq(lengths[i]),
+                            chosen.eq(admitted[i]),
+                            needed.eq(lengths[i] + (OVERHEAD_WORDS + leaves[i])),
+                        ]
         m.d.comb += fits.eq(free >= needed)
 
+        most_head = 31  # words of a frame's own head, at most; `place` stays there
+        assert beat_head < most_head
+        heads = Signal(range(most_head))
+        with m.Switch(kind):
+            for which, words in ((heartbeat, beat_head), (loss, 4), (hist, 6), (response, 3)):
+                with m.Case(which):
+                    m.d.comb += heads.eq(words)
+            with m.Default():
+                m.d.comb += heads.eq(2)
         sequence = Signal(32)
         cut_ps = Signal(64)
         temperature = Signal(32)
-        position, last_position = Signal(18), Signal(18)
-        in_frame = Signal()
+        position, left = Signal(18), Signal(18)
+        item = Signal(18)  # place behind the frame's own head
+        payload_words = Signal(16)
+        in_frame, is_last = Signal(), Signal()
         m.d.comb += self.writing.eq(1)
+        m.d.sync += self.hist_skipped.eq(0)
         with m.FSM():
             with m.State("QUIET"):
                 m.d.comb += self.writing.eq(0)
@@ -199,27 +234,32 @@ class Framer(wiring.Component):
                     m.d.sync += [
                         fill.eq(self.fill),
                         free.eq(g.link_words - self.fill),
-                        kind.eq(0),
                         admitted.eq(0),
                         hist_given_up.eq(0),
                         self.decided.eq(0),
+                        self.shed.eq(0),
                         temperature.eq(self.temperature),
                     ]
                     with m.If(ended.active):
                         ticks = Mux(ended.first, 0, cut_ps)
                         m.d.sync += cut_ps.eq(ticks + g.tick_ps)
+                    m.d.comb += advance.eq(1)
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                m.d.sync += kind.eq(kind + 1)
+                m.d.comb += advance.eq(1)
+                # What is lost in this tick shows only now.
+                m.d.comb += there.eq(Mux(kind == loss, self.loss_ended, is_there))
                 m.d.comb += [
                     self.loss_look.eq(kind == loss),
                     self.loss_told.eq(fits),
                 ]
-                with m.If(is_there & fits):
+                with m.If(there & fits):
                     m.d.sync += [
                         admitted.bit_select(kind, 1).eq(1),
                         free.eq(free - (payload + OVERHEAD_WORDS)),
                     ]
+                with m.If(is_there & ~fits & (kind <= n_tags)):
+                    m.d.sync += self.shed.eq(1)
                 decided = self.decided
                 with m.Switch(kind):
                     with m.Case(0):
@@ -242,180 +282,214 @@ class Framer(wiring.Component):
                             m.d.sync += decided.frames_skipped.eq(decided.frames_skipped + 1)
                 with m.If(kind == kinds - 1):
                     m.d.comb += self.decide_over.eq(1)
+                    m.d.sync += upcoming.eq(0)
                     m.next = "ADD"
             with m.State("ADD"):
-                m.d.comb += self.walk.eq(since == decide_clocks(g) + kinds + 1)
-                m.d.sync += kind.eq(0)
-                with m.If(since == decide_clocks(g) + select_at - 1):
+                m.d.comb += self.walk.eq(walks)
+                with m.If(selects):
+                    m.d.comb += advance.eq(1)
                     m.next = "SELECT"
             with m.State("SELECT"):
-                m.d.comb += [
-                    self.announce_rewind.eq(kind == 0),
-                    self.hist_skipped.eq((kind == hist) & hist_given_up),
-                ]
-                with m.If(admitted.bit_select(kind, 1)):
-                    m.d.sync += [position.eq(0), last_position.eq(payload + HEADER_WORDS)]
+                m.d.sync += self.hist_skipped.eq((kind == hist) & hist_given_up)
+                with m.If(chosen):
+                    m.d.sync += [
+                        position.eq(0),
+                        item.eq(-HEADER_WORDS - heads),
+                        payload_words.eq(payload),
+                        left.eq(payload + HEADER_WORDS),
+                        is_last.eq(0),
+                    ]
                     m.next = "FRAME"
                 with m.Else():
-                    m.d.sync += kind.eq(kind + 1)
+                    m.d.comb += advance.eq(1)
                     with m.If(kind == kinds - 1):
+                        m.d.sync += upcoming.eq(0)
                         m.next = "QUIET"
             with m.State("FRAME"):
                 m.d.comb += in_frame.eq(1)
-                m.d.sync += position.eq(position + 1)
-                with m.If(position == last_position):
-                    m.d.comb += [
-                        self.hist_sent.eq(kind == hist),
-                        self.answered.eq(kind == response),
-                    ]
-                    m.d.sync += [sequence.eq(sequence + 1), kind.eq(kind + 1)]
+                m.d.sync += [
+                    position.eq(position + 1),
+                    item.eq(item + 1),
+                    left.eq(left - 1),
+                    is_last.eq(left == 1),
+                ]
+                with m.If(is_last):
+                    m.d.sync += sequence.eq(sequence + 1)
+                    m.d.comb += advance.eq(1)
                     m.next = "SELECT"
                     with m.If(kind == kinds - 1):
+                        m.d.sync += upcoming.eq(0)
                         m.next = "QUIET"
 
-        # --- addresses, one clock ahead of the word
-        ahead = Signal(18)
-        item, double = Signal(18), Signal(17)
-        m.d.comb += ahead.eq(position - (HEADER_WORDS - 1))
-        place = Signal(18)
-        m.d.comb += place.eq(position - HEADER_WORDS)
-        in_payload = in_frame & (position >= HEADER_WORDS) & (position != last_position)
-        ahead_there = in_frame & (position >= HEADER_WORDS - 1) & (position + 1 < last_position)
-        loss_index = Array(loss_addresses)
-        heads = Mux(kind == heartbeat, beat_head, Mux(kind == loss, 4, 2))
+        # --- a word's way: what it is, its address, the memories' clock and a register, its body
+        step = data.StructLayout(
+            {
+                "in_frame": 1,
+                "in_payload": 1,
+                "is_last": 1,
+                "kind": kind.shape(),
+                "position": range(HEADER_WORDS + 1),
+                "place": range(most_head + 1),
+                "odd": 1,
+                "item": 18,
+            }
+        )
+        now, place = Signal(step), Signal(18)
         m.d.comb += [
-            item.eq(ahead - heads),
-            double.eq(item >> 1),
+            now.in_frame.eq(in_frame),
+            now.in_payload.eq(in_frame & (position >= HEADER_WORDS) & ~is_last),
+            now.is_last.eq(is_last),
+            now.kind.eq(kind),
+            now.position.eq(Mux(position < HEADER_WORDS, position, HEADER_WORDS)),
+            place.eq(position - HEADER_WORDS),
+            now.place.eq(Mux(place < most_head, place, most_head)),
+            now.odd.eq(place[0]),
+            now.item.eq(item),
+        ]
+        addressed = delayed(m, now, 1, "addressed")
+        reading = delayed(m, addressed, 2, "reading")
+        answered = delayed(m, reading, 1, "memory")
+        worded = delayed(m, answered, 1, "worded")
+        finished = delayed(m, worded, 1, "finished")
+        sent = now.is_last & now.in_frame
+        for out, which in ((self.hist_sent, hist), (self.answered, response)):
+            m.d.comb += out.eq(delayed(m, sent & (kind == which), WORD_CLOCKS, f"sent_{which}"))
+
+        loss_index = Array(loss_addresses)
+        double = Signal(17)
+        taken = (addressed.kind == 0) & addressed.in_payload & (addressed.place >= 4)
+        read = (addressed.kind == hist) & addressed.in_payload & (addressed.place >= 6)
+        m.d.comb += double.eq(addressed.item >> 1)
+        m.d.sync += [
             self.tag_addr.eq(double),
             self.counter_addr.eq(
-                Mux(kind == heartbeat, double, loss_index[double[: len(self.counter_addr)]])
+                Mux(
+                    addressed.kind == heartbeat,
+                    double,
+                    loss_index[double[: len(self.counter_addr)]],
+                )
             ),
-            self.response_addr.eq(ahead - 3),
-            self.hist_read_bin.eq(self.hist_chunk.first_bin + (ahead - 6)),
-            self.hist_read.eq((kind == hist) & ahead_there & (ahead >= 6)),
-            self.announce_take.eq((kind == 0) & in_payload & (place >= 4)),
+            self.response_addr.eq(addressed.item),
+            self.hist_read_bin.eq(self.hist_chunk.first_bin + addressed.item),
+            self.hist_read.eq(read),
+            self.announce_take.eq(taken),
         ]
 
-        # --- words
-        body = Signal(32)
-        odd = place[0]
-        tag = Signal(56)
-        frame_type = Signal(8)
-        with m.Switch(kind):
-            with m.Case(0):
-                m.d.comb += frame_type.eq(FrameType.ANNOUNCEMENTS)
-                with m.Switch(place):
-                    head = Cat(ended.cut_tick, self.base_slot)
-                    for i in range(4):
-                        with m.Case(i):
-                            m.d.comb += body.eq(head[32 * i : 32 * i + 32])
-                    with m.Default():
-                        m.d.comb += body.eq(self.record)
+        # --- words of the frames, kind by kind
+        place, odd = answered.place, answered.odd
+        counter_word = Mux(odd, self.counter_data[32:], self.counter_data[:32])
+
+        def words_of(name: str, head: list[Value], rest: Value) -> Signal:
+            """Words of a head one by one, then others."""
+            # Of the head, eight words to a group, the group's word is picked a clock ahead.
+            word = Signal(32, name=f"word_{name}")
+            groups = []
+            for first in range(0, len(head), 8):
+                group = Signal(32, name=f"head_{name}_{first}")
+                with m.Switch(reading.place[:3]):
+                    for at, value in enumerate(head[first : first + 8]):
+                        with m.Case(at):
+                            m.d.sync += group.eq(value)
+                groups.append(group)
+            m.d.sync += word.eq(rest)
+            with m.If(place < len(head)):
+                m.d.sync += word.eq(Array(groups)[place >> 3])
+            return word
+
+        def split(value: Value) -> list[Value]:
+            return [value[i : i + 32] for i in range(0, len(value), 32)]
+
+        tag = Signal(64)
+        with m.Switch(answered.kind):
             for c in range(n_tags):
                 with m.Case(1 + c):
-                    m.d.comb += [frame_type.eq(FrameType.TAGS), tag.eq(self.tag_data[c])]
-                    word = Cat(tag, Const(c, 8))
-                    cut = place < 2
-                    m.d.comb += body.eq(
-                        Mux(
-                            cut,
-                            Mux(odd, cut_ps[32:], cut_ps[:32]),
-                            Mux(odd, word[32:], word[:32]),
-                        )
-                    )
-            with m.Case(hist):
-                m.d.comb += frame_type.eq(FrameType.HISTOGRAM)
-                chunk = self.hist_chunk
-                channel = Signal(16)
-                m.d.comb += channel.eq(chunk.channel)
-                head = Cat(
-                    chunk.period,
-                    channel,
-                    (chunk.first_bin | Const(0, 16))[:16],
-                    chunk.start_tick,
-                    chunk.end_tick,
-                )
-                with m.Switch(place):
-                    for i in range(6):
-                        with m.Case(i):
-                            m.d.comb += body.eq(head[32 * i : 32 * i + 32])
-                    with m.Default():
-                        m.d.comb += body.eq(self.hist_read_data)
-            with m.Case(loss):
-                m.d.comb += frame_type.eq(FrameType.LOSS)
-                head = Cat(self.loss_begin_tick, self.loss_end_tick)
-                with m.Switch(place):
-                    for i in range(4):
-                        with m.Case(i):
-                            m.d.comb += body.eq(head[32 * i : 32 * i + 32])
-                    with m.Default():
-                        m.d.comb += body.eq(
-                            Mux(odd, self.counter_data[32:], self.counter_data[:32])
-                        )
-            with m.Case(response):
-                m.d.comb += frame_type.eq(FrameType.RESPONSE)
-                with m.Switch(place):
-                    with m.Case(0):
-                        m.d.comb += body.eq(self.response.tag)
-                    with m.Case(1):
-                        m.d.comb += body.eq(Cat(self.response.status, self.response.kind))
-                    with m.Case(2):
-                        m.d.comb += body.eq(self.response.command)
-                    with m.Default():
-                        m.d.comb += body.eq(self.response_data)
-            with m.Case(heartbeat):
-                m.d.comb += frame_type.eq(FrameType.HEARTBEAT)
-                major, minor, patch = self._version
-                values = {
-                    "module_id": Const(pack_id(MODULE_ID), 32),
-                    "gateware_version": Const(major << 16 | minor << 8 | patch, 32),
-                    "config_hash": Const(g.config_hash, 32),
-                    "state": Cat(ended.state, Const(0, 6), ended.final),
-                    "uptime_ticks": ended.uptime_ticks,
-                    "cut_tick": ended.cut_tick,
-                    "cut_ps": cut_ps,
-                    "cut_slot": self.held.cut_slot,
-                    "start_utc_ns": self.held.start_utc_ns,
-                    "temperature_mdegc": temperature,
-                    "link_fill": fill,
-                    "sync_slot": self.held.sync_slot,
-                    "sync_pos": self.held.sync_pos,
-                    "trim": ended.trim,
-                }
-                with m.Switch(place):
-                    at = 0
-                    for f in beat:
-                        if f.name not in values:
-                            continue
-                        for w in range(f.words):
-                            with m.Case(at + w):
-                                m.d.comb += body.eq(values[f.name][32 * w : 32 * w + 32])
-                        at += f.words
-                    with m.Default():
-                        m.d.comb += body.eq(
-                            Mux(odd, self.counter_data[32:], self.counter_data[:32])
-                        )
-        m.d.comb += [
-            self.push.eq(in_frame),
-            self.word.eq(body),
-            crc.valid.eq(in_frame),
-            crc.start.eq(position == 0),
-            crc.data.eq(self.word),
+                    m.d.comb += tag.eq(Cat(self.tag_data[c], Const(c, 8)))
+        chunk = self.hist_chunk
+        channel, first_bin = Signal(16), Signal(16)
+        m.d.comb += [channel.eq(chunk.channel), first_bin.eq(chunk.first_bin)]
+        major, minor, patch = self._version
+        values = {
+            "module_id": Const(pack_id(MODULE_ID), 32),
+            "gateware_version": Const(major << 16 | minor << 8 | patch, 32),
+            "config_hash": Const(g.config_hash, 32),
+            "state": Cat(ended.state, Const(0, 6), ended.final),
+            "uptime_ticks": ended.uptime_ticks,
+            "cut_tick": ended.cut_tick,
+            "cut_ps": cut_ps,
+            "cut_slot": self.held.cut_slot,
+            "start_utc_ns": self.held.start_utc_ns,
+            "temperature_mdegc": temperature,
+            "link_fill": fill,
+            "sync_slot": self.held.sync_slot,
+            "sync_pos": self.held.sync_pos,
+            "trim": ended.trim,
+        }
+        beat_words = []
+        for f in beat:
+            if f.name in values:
+                beat_words += [values[f.name][32 * w : 32 * w + 32] for w in range(f.words)]
+        assert len(beat_words) == beat_head
+        bodies = {
+            0: words_of("announcements", split(Cat(ended.cut_tick, self.base_slot)), self.record),
+            hist: words_of(
+                "histogram",
+                split(Cat(chunk.period, channel, first_bin, chunk.start_tick, chunk.end_tick)),
+                self.hist_read_data,
+            ),
+            loss: words_of(
+                "loss", split(Cat(self.loss_begin_tick, self.loss_end_tick)), counter_word
+            ),
+            response: words_of(
+                "response",
+                [
+                    self.response.tag,
+                    Cat(self.response.status, self.response.kind),
+                    self.response.command,
+                ],
+                self.response_data,
+            ),
+            heartbeat: words_of("heartbeat", beat_words, counter_word),
+        }
+        tag_words = words_of("tags", split(cut_ps), Mux(odd, tag[32:], tag[:32]))
+
+        # --- the word: of the header, of the body, or a CRC
+        types = {
+            0: FrameType.ANNOUNCEMENTS,
+            hist: FrameType.HISTOGRAM,
+            loss: FrameType.LOSS,
+            response: FrameType.RESPONSE,
+            heartbeat: FrameType.HEARTBEAT,
+        }
+        frame_type, body = Signal(8), Signal(32)
+        m.d.comb += [frame_type.eq(FrameType.TAGS), body.eq(tag_words)]
+        with m.Switch(worded.kind):
+            for which, name in types.items():
+                with m.Case(which):
+                    m.d.comb += [frame_type.eq(name), body.eq(bodies[which])]
+        word, is_crc, starts, in_body = Signal(32), Signal(), Signal(), Signal()
+        m.d.sync += [
+            starts.eq(worded.position == 0),
+            in_body.eq(worded.in_frame & (worded.position == HEADER_WORDS)),
         ]
-        with m.Switch(position):
+        m.d.sync += is_crc.eq(worded.is_last | (worded.position == HEADER_WORDS - 1))
+        with m.Switch(worded.position):
             with m.Case(0):
-                m.d.comb += self.word.eq(MAGIC)
+                m.d.sync += word.eq(MAGIC)
             with m.Case(1):
-                m.d.comb += self.word.eq(
-                    Cat(frame_type, Const(PROTOCOL_VERSION, 8), (last_position - HEADER_WORDS)[:16])
-                )
+                m.d.sync += word.eq(Cat(frame_type, Const(PROTOCOL_VERSION, 8), payload_words))
             with m.Case(2):
-                m.d.comb += self.word.eq(sequence)
+                m.d.sync += word.eq(sequence)
             with m.Case(3):
-                m.d.comb += self.word.eq(ended.acquisition)
-            with m.Case(4):
-                m.d.comb += self.word.eq(crc.crc)
+                m.d.sync += word.eq(ended.acquisition)
             with m.Default():
-                with m.If(position == last_position):
-                    m.d.comb += self.word.eq(crc.crc)
+                m.d.sync += word.eq(body)
+        for crc, valid in ((header_crc, finished.in_frame), (payload_crc, in_body)):
+            m.d.comb += [crc.start.eq(starts), crc.valid.eq(valid), crc.data.eq(word)]
+        leaving = delayed(m, finished, 1, "leaving")
+        held = Signal(32)
+        is_crc_now = Signal()
+        m.d.sync += [held.eq(word), is_crc_now.eq(is_crc)]
+        m.d.comb += [self.push.eq(leaving.in_frame), self.word.eq(held)]
+        with m.If(is_crc_now):
+            m.d.comb += self.word.eq(Mux(leaving.is_last, payload_crc.crc, header_crc.crc))
         return m

@@ -21,10 +21,10 @@ class GateOutput(wiring.Component):
     active : In(1), position : In(24), slot_period : In(24)
     phase : In(24), below ``slot_period``
     width : In(24), picoseconds, 0 off
-    o : Out(1), 2 clocks after ``position``
+    o : Out(1), 3 clocks after ``position``
     """
 
-    LATENCY = 2
+    LATENCY = 3
 
     def __init__(self) -> None:
         super().__init__(
@@ -40,12 +40,13 @@ class GateOutput(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        position = Signal(25)
-        active = Signal()
-        inside = Mux(position >= self.slot_period, position - self.slot_period, position)
+        position, inside = Signal(25), Signal(25)
+        active, still_active = Signal(), Signal()
         m.d.sync += [
             active.eq(self.active),
+            still_active.eq(active),
             position.eq(self.position + self.phase),
-            self.o.eq(active & (inside < self.width)),
+            inside.eq(Mux(position >= self.slot_period, position - self.slot_period, position)),
+            self.o.eq(still_active & (inside < self.width)),
         ]
         return m

@@ -9,6 +9,8 @@ from amaranth.lib.wiring import In, Out
 
 from bellrelay.wire.geometry import BoardGeometry
 
+from .delay_line import delayed
+
 __all__ = ["Histogram", "chunk_layout"]
 
 
@@ -38,7 +40,7 @@ class Histogram(wiring.Component):
         The tags of this clock are the last ones of a tick that ran or drained; of it, ``first``,
         ``final`` and ``cut_tick`` (ticks up to and with it) are told.
     hist_ticks : In(32)
-        Ticks per period, 0 off.
+        Ticks per period, 0 off; from the clock before the first ``hist`` on.
     decide : In(1)
         Strobe once per tick, idle or not, after its ``cut``: ``due`` is looked at in this clock.
     due : Out(1), chunk : Out(chunk_layout(geometry)), idle : Out(1)
@@ -46,7 +48,7 @@ class Histogram(wiring.Component):
         Strobes: the chunk has been read, or is given up (it is cleared within ``hist_chunk``
         clocks); the next one becomes due with the next tick.
     read_bin : In, read : In(1), read_data : Out(32)
-        Of the chunk's channel; latency one clock. ``read`` clears the bin behind the reading.
+        Of the chunk's channel; latency two clocks. ``read`` clears the bin behind the reading.
     """
 
     def __init__(self, geometry: BoardGeometry) -> None:
@@ -79,7 +81,8 @@ class Histogram(wiring.Component):
         g = self._geometry
         m = Module()
         bank = Signal()
-        on = self.hist_ticks != 0
+        on = Signal()
+        m.d.sync += on.eq(self.hist_ticks != 0)
         clear, clear_bin = Signal(), Signal(range(g.hist_bins))
         clearing, clear_left = Signal(range(g.hist_bins)), Signal(range(g.hist_chunk + 1))
         chunk = self.chunk
@@ -95,35 +98,63 @@ class Histogram(wiring.Component):
         with m.Elif(clear_left != 0):
             m.d.sync += [clearing.eq(clearing + 1), clear_left.eq(clear_left - 1)]
 
+        # A tag's bin is read, held in a register, counted up and written. What the three tags
+        # before it wrote is not in what it has read: their sums go round the memory.
         answers = []
+        active = Signal(2)
+        m.d.comb += active.eq(Mux(bank, 0b10, 0b01))
         for c in range(g.n_channels):
             tag = self.hist[c]
+            counts_1 = delayed(m, Mux(tag.valid & on, active, 0), 1, f"counts_{c}")
+            place_1 = delayed(m, tag.bin, 1, f"place_{c}")
+            counts, place = Signal(2, name=f"counts_2_{c}"), Signal.like(place_1)
+            m.d.sync += [counts.eq(counts_1), place.eq(place_1)]
+            around = range(3)
+            written = [Signal(range(g.hist_bins), name=f"written_{c}_{i}") for i in around]
+            fresh_sum = [Signal(2, name=f"fresh_{c}_{i}") for i in around]
+            sums = [Signal(32, name=f"sum_{c}_{i}") for i in around]
+            held = [Signal(32, name=f"held_{c}_{k}") for k in range(2)]
+            before = Signal(32, name=f"before_{c}")
+            m.d.comb += before.eq(Mux(counts[1], held[1], held[0]))
+            # Found out one clock ahead, while the tag before is on its way into `written`.
+            for i in reversed(around):
+                told = counts if i == 0 else fresh_sum[i - 1]
+                where = place if i == 0 else written[i - 1]
+                same = Signal(name=f"same_{c}_{i}")
+                m.d.sync += same.eq((told & counts_1).any() & (where == place_1))
+                with m.If(same):
+                    m.d.comb += before.eq(sums[i])
+            writes = fresh_sum[0]
+            m.d.sync += [sums[0].eq(before + 1), written[0].eq(place), fresh_sum[0].eq(counts)]
+            for i in around[1:]:
+                m.d.sync += [
+                    sums[i].eq(sums[i - 1]),
+                    written[i].eq(written[i - 1]),
+                    fresh_sum[i].eq(fresh_sum[i - 1]),
+                ]
             for k in range(2):
-                memory = Memory(shape=32, depth=g.hist_bins, init=[])
+                memory = Memory(shape=32, depth=g.hist_bins, init=[], attrs={"no_rw_check": 1})
                 m.submodules[f"bins_{c}_{k}"] = memory
                 write = memory.write_port()
-                # Transparent: a bin that is hit in clocks on end reads what is being written.
-                read = memory.read_port(transparent_for=[write])
-                counts = Signal(name=f"counts_{c}_{k}")
-                place = Signal(range(g.hist_bins), name=f"place_{c}_{k}")
-                active = bank == k
-                m.d.comb += read.addr.eq(Mux(active, tag.bin, self.read_bin))
-                m.d.sync += [counts.eq(active & tag.valid & on), place.eq(tag.bin)]
+                read = memory.read_port()
                 m.d.comb += [
-                    write.en.eq(counts | (~active & clear & (clear_channel == c))),
-                    write.addr.eq(Mux(counts, place, clear_bin)),
-                    write.data.eq(Mux(counts, read.data + 1, 0)),
+                    read.addr.eq(Mux(active[k], tag.bin, self.read_bin)),
+                    write.en.eq(writes[k] | (~active[k] & clear & (clear_channel == c))),
+                    write.addr.eq(Mux(writes[k], written[0], clear_bin)),
+                    write.data.eq(Mux(writes[k], sums[0], 0)),
                 ]
-                answers.append(read)
-        with m.Switch(chunk.channel):
+                m.d.sync += held[k].eq(read.data)
+                answers.append(held[k])
+        read_bank = delayed(m, bank, 2, "read_bank")
+        with m.Switch(delayed(m, chunk.channel, 2, "read_channel")):
             for c in range(g.n_channels):
                 with m.Case(c):
                     m.d.comb += self.read_data.eq(
-                        Mux(bank, answers[2 * c].data, answers[2 * c + 1].data)
+                        Mux(read_bank, answers[2 * c], answers[2 * c + 1])
                     )
 
         sending, fresh, waiting = Signal(), Signal(), Signal()
-        age, age_now = Signal(32), Signal(32)
+        age, old_enough, soon_enough = Signal(32), Signal(), Signal()
         period, period_now = Signal(32), Signal(32)
         begin, begin_now = Signal(64), Signal(64)
         span = data.StructLayout({"period": 32, "start_tick": 64, "end_tick": 64})
@@ -132,16 +163,23 @@ class Histogram(wiring.Component):
         m.d.comb += [
             self.due.eq(sending & ~fresh),
             self.idle.eq(~sending & ~waiting),
-            age_now.eq(Mux(self.first, 1, age + 1)),
             period_now.eq(Mux(self.first, 0, period)),
             begin_now.eq(Mux(self.first, 0, begin)),
-            ends.eq(self.cut & on & ((age_now >= self.hist_ticks) | self.final)),
+            ends.eq(self.cut & on & (Mux(self.first, soon_enough, old_enough) | self.final)),
             ended.period.eq(period_now),
             ended.start_tick.eq(begin_now),
             ended.end_tick.eq(self.cut_tick),
         ]
+        m.d.sync += [
+            old_enough.eq(age + 1 >= self.hist_ticks),
+            soon_enough.eq(self.hist_ticks <= 1),
+        ]
         load, load_from = Signal(), Signal(span)
-        last = (chunk.channel == g.n_channels - 1) & (chunk.first_bin == g.hist_bins - g.hist_chunk)
+        last, last_of_channel = Signal(), Signal()  # the chunk stands for clocks on end
+        m.d.sync += [
+            last_of_channel.eq(chunk.first_bin == g.hist_bins - g.hist_chunk),
+            last.eq(last_of_channel & (chunk.channel == g.n_channels - 1)),
+        ]
         with m.If(self.decide):
             m.d.sync += fresh.eq(0)
         with m.If(self.sent | self.skipped):
@@ -149,12 +187,16 @@ class Histogram(wiring.Component):
                 m.d.sync += sending.eq(0)
                 m.d.comb += [load.eq(waiting), load_from.eq(next_up)]
                 m.d.sync += waiting.eq(0)
-            with m.Elif(chunk.first_bin == g.hist_bins - g.hist_chunk):
+            with m.Elif(last_of_channel):
                 m.d.sync += [chunk.first_bin.eq(0), chunk.channel.eq(chunk.channel + 1)]
             with m.Else():
                 m.d.sync += chunk.first_bin.eq(chunk.first_bin + g.hist_chunk)
         with m.If(self.cut):
-            m.d.sync += [age.eq(age_now), period.eq(period_now), begin.eq(begin_now)]
+            m.d.sync += [
+                age.eq(Mux(self.first, 1, age + 1)),
+                period.eq(period_now),
+                begin.eq(begin_now),
+            ]
         with m.If(ends):
             m.d.sync += [age.eq(0), period.eq(period_now + 1), begin.eq(self.cut_tick)]
             with m.If(sending):

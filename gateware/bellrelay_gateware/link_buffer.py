@@ -1,16 +1,17 @@
 """Words of frames to bytes of the link.
 
 Timing, exactly. A word that is pushed in clock ``k`` counts in ``level`` from clock ``k + 1`` on
-and can be popped from then on. The serializer holds one popped word, which ``level`` no longer
-counts. It pops in a clock in which ``level > 0`` and either it holds nothing, or the last byte of
-the word that it holds is taken in this very clock. It offers the first byte (the lowest) in the
-clock after the pop. So a word that meets an empty buffer and serializer leaves, at one byte per
-clock, in the clocks ``k + 2 .. k + 5``, and the words behind it follow without a gap.
+and can be popped from clock ``k + 4`` on: it waits in a register then, so that nothing of the link
+reaches the memory in its own clock. The serializer holds one popped word, which ``level`` no longer
+counts. It pops in a clock in which a word can be popped and either it holds nothing, or the last
+byte of the word that it holds is taken in this very clock. It offers the first byte (the lowest) in
+the clock after the pop. So a word that meets an empty buffer and serializer leaves, at one byte per
+clock, in the clocks ``k + 5 .. k + 8``, and the words behind it follow without a gap.
 """
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -46,31 +47,45 @@ class LinkBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.words = memory = Memory(shape=32, depth=self._depth, init=[])
-        write = memory.write_port()
-        read = memory.read_port(transparent_for=[write])
+        m.submodules.words = memory = Memory(
+            shape=32, depth=self._depth, init=[], attrs={"no_rw_check": 1}
+        )
+        write, read = memory.write_port(), memory.read_port()
         head, tail = Signal(range(self._depth)), Signal(range(self._depth))
-        pop, taken = Signal(), Signal()
+        pop, taken, full = Signal(), Signal(), Signal()
+        written, unread = Signal(), Signal(range(self._depth + 1))
+        there = Signal()  # unread > 0
+        fetch, arriving = Signal(), Signal()
+        waiting, waits = Signal(32), Signal()
         shift, left = Signal(32), Signal(range(5))
         m.d.comb += [
-            write.en.eq(self.push & (self.level != self._depth)),
+            write.en.eq(self.push & ~full),
             write.addr.eq(tail),
             write.data.eq(self.word),
-            read.addr.eq((head + pop)[: len(head)]),
+            read.addr.eq(head),
+            fetch.eq(there & ~waits & ~arriving),
             self.link_out.valid.eq(left != 0),
             self.link_out.payload.eq(shift[:8]),
             taken.eq(self.link_out.valid & self.link_out.ready),
-            pop.eq((self.level != 0) & ((left == 0) | ((left == 1) & taken))),
+            pop.eq(waits & ((left == 0) | ((left == 1) & taken))),
         ]
         m.d.sync += [
             tail.eq(tail + write.en),
-            head.eq(head + pop),
+            head.eq(head + fetch),
             self.level.eq(self.level + write.en - pop),
+            full.eq(~pop & (full | (write.en & (self.level == self._depth - 1)))),
+            written.eq(write.en),
+            unread.eq(unread + written - fetch),
+            there.eq(written | Mux(fetch, unread > 1, unread != 0)),
+            arriving.eq(fetch),
+            waits.eq(arriving | (waits & ~pop)),
         ]
+        with m.If(arriving):
+            m.d.sync += waiting.eq(read.data)
         with m.If(self.push & ~write.en):
             m.d.sync += self.overrun.eq(1)
         with m.If(pop):
-            m.d.sync += [shift.eq(read.data), left.eq(4)]
+            m.d.sync += [shift.eq(waiting), left.eq(4)]
         with m.Elif(taken):
             m.d.sync += [shift.eq(shift >> 8), left.eq(left - 1)]
         return m

@@ -20,7 +20,7 @@ class LossEpisode(wiring.Component):
     look : In(1), active, first, final, loss : In(1), cut_tick : In(64), quiet_ticks : In(8)
         Of the tick: ticks up to and with it, and whether anything was lost in it.
     ended : Out(1)
-        Combinational in the clock of ``look``: to be told now.
+        In the clock of ``look``, from what all inputs are in the clock before: to be told now.
     told : In(1)
         In the clock of ``look``: the frame is admitted.
     begin_tick, end_tick : Out(64)
@@ -52,6 +52,8 @@ class LossEpisode(wiring.Component):
         m.d.comb += [
             going.eq(lasting & ~(self.first & self.active)),
             quiet_now.eq(Mux(loss, 0, Mux(quiet == 0x1FF, quiet, quiet + 1))),
+        ]
+        m.d.sync += [
             self.ended.eq(
                 (going | loss)
                 & (self.final | ~self.active | (~loss & (quiet_now >= self.quiet_ticks)))

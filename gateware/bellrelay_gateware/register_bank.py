@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from bellrelay.wire.frames import COMMAND_MAX_WORDS, FrameType, Status
 from bellrelay.wire.geometry import BoardGeometry
-from bellrelay.wire.registers import Access, Control, RegisterMap, State
+from bellrelay.wire.registers import Access, Control, Register, RegisterMap, State
 
 from .config import config_layout, config_registers
 from .timing import COMMAND_CLOCKS, EXECUTE_CLOCKS
 
-__all__ = ["RegisterBank", "response_layout"]
+__all__ = ["RegisterBank", "response_layout", "status_registers_layout"]
 
 _SPACE = 256
 """Words of the block that holds registers; memories lie above."""
@@ -37,6 +37,25 @@ def response_layout() -> data.StructLayout:
     )
 
 
+def status_registers_layout(geometry: BoardGeometry) -> data.StructLayout:
+    """One field per STATUS register beside ``state`` and ``temperature``, named as it."""
+    return data.StructLayout(
+        {
+            r.name: 32 if r.count == 1 else data.ArrayLayout(32, r.count)
+            for r in _status_registers(RegisterMap(geometry))
+        }
+    )
+
+
+def _status_registers(registers: RegisterMap) -> list[Register]:
+    return [
+        r
+        for block in registers.blocks
+        for r in block.registers
+        if r.access is Access.STATUS and r.name not in ("state", "temperature")
+    ]
+
+
 class RegisterBank(wiring.Component):
     """Registers of :class:`~bellrelay.wire.registers.RegisterMap`.
 
@@ -50,22 +69,27 @@ class RegisterBank(wiring.Component):
     Members
     -------
     arrived, kind, words, payload_addr, payload_data
-        From the command receiver.
+        From the command receiver; data come two clocks after the address.
     state, temperature : In
         Current ones.
+    status : In(status_registers_layout(geometry))
+        The other status registers; they are read as they are when their word is looked at.
     tick_last : In(1)
         Values of completed commands come into force in the clock after.
     answered : In(1)
         Strobe: the response has left.
     busy, answer : Out(1)
         A command is unanswered; it has also completed.
-    start, stop, derive : Out(1)
+    start, stop : Out(1)
         Strobes in the clock in which the command completes.
+    calibrate : Out(3)
+        Likewise, the bits written to ``fine_command``.
     config : Out(config_layout(geometry))
     response : Out(response_layout()), response_addr, response_data
-        Latency of the data: one clock.
-    fine_*, pattern_*
-        To the stages' tables; read data come two clocks after the address.
+        Latency of the data: two clocks.
+    fine_*, pattern_*, counts_*
+        To the stages' tables and the code density; read data come at most three clocks after the
+        address.
     """
 
     def __init__(
@@ -79,6 +103,7 @@ class RegisterBank(wiring.Component):
         self._map = RegisterMap(g)
         self._constants = self._map.constants(version=version, git_revision=git_revision)
         self._fine, self._pattern = self._map["fine"], self._map["pattern"]
+        self._counts = self._map["fine_counts"]
         self._fine_width = (g.clock_period_ps - 1).bit_length()
         fine_addr = (self._fine.count - 1).bit_length()
         pattern_addr = (self._pattern.count - 1).bit_length()
@@ -97,6 +122,10 @@ class RegisterBank(wiring.Component):
                 "answer": Out(1),
                 "start": Out(1),
                 "stop": Out(1),
+                "calibrate": Out(3),
+                "status": In(status_registers_layout(g)),
+                "counts_read_addr": Out(range(self._counts.count)),
+                "counts_read_data": In(32),
                 "config": Out(config_layout(g)),
                 "response": Out(response_layout()),
                 "response_addr": In(7),
@@ -117,7 +146,7 @@ class RegisterBank(wiring.Component):
         out = [{"kind": 0, "signed": 0, "low": 0, "high": 0} for _ in range(_SPACE)]
         for block in self._map.blocks:
             for r in block.registers:
-                if r.access is Access.MEMORY:
+                if r.access in (Access.MEMORY, Access.READOUT):
                     continue
                 bias = (1 << 31) if r.signed else 0
                 for i in range(r.count):
@@ -138,33 +167,45 @@ class RegisterBank(wiring.Component):
                 out[self._map.address(r.name, i)] = r.reset & 0xFFFF_FFFF
         return out
 
-    def _relations_hold(self, c: data.View) -> Signal:
+    def _relations(self, c: data.View) -> tuple[list[Value], list[Value], list[Value]]:
+        """What must hold between registers when an acquisition starts.
+
+        All of the first, and one of the second at least (windows that are apart, or one empty) and
+        of the third (no histogram, or time enough to send one).
+        """
         g = self._geometry
         least = g.n_channels * g.hist_bins // g.hist_chunk + 1
-        early, late = c.early_start != c.early_end, c.late_start != c.late_end
-        apart = (c.early_end <= c.late_start) | (c.late_end <= c.early_start)
         return (
-            (c.phase_ps < c.slot_period_ps)
-            & (c.early_start <= c.early_end)
-            & (c.late_start <= c.late_end)
-            & (c.early_end <= c.slot_period_ps)
-            & (c.late_end <= c.slot_period_ps)
-            & (apart | ~early | ~late)
-            & ((c.hist_ticks == 0) | (c.hist_ticks >= least))
+            [
+                c.phase_ps < c.slot_period_ps,
+                c.early_start <= c.early_end,
+                c.late_start <= c.late_end,
+                c.early_end <= c.slot_period_ps,
+                c.late_end <= c.slot_period_ps,
+            ],
+            [
+                c.early_end <= c.late_start,
+                c.late_end <= c.early_start,
+                c.early_start == c.early_end,
+                c.late_start == c.late_end,
+            ],
+            [c.hist_ticks == 0, c.hist_ticks >= least],
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         layout = data.StructLayout({"kind": 3, "signed": 1, "low": 32, "high": 32})
         m.submodules.attributes = rom = Memory(shape=layout, depth=_SPACE, init=self._attributes())
-        m.submodules.words = ram = Memory(shape=32, depth=_SPACE, init=self._reset_words())
-        m.submodules.values = values = Memory(shape=32, depth=128, init=[])
+        m.submodules.words = ram = Memory(
+            shape=32, depth=_SPACE, init=self._reset_words(), attrs={"no_rw_check": 1}
+        )
+        m.submodules.values = values = Memory(
+            shape=32, depth=128, init=[], attrs={"no_rw_check": 1}
+        )
         rom_read, ram_read, values_read = rom.read_port(), ram.read_port(), values.read_port()
         ram_write, values_write = ram.write_port(), values.write_port()
-        m.d.comb += [
-            values_read.addr.eq(self.response_addr),
-            self.response_data.eq(values_read.data),
-        ]
+        m.d.comb += values_read.addr.eq(self.response_addr)
+        m.d.sync += self.response_data.eq(values_read.data)
 
         resets = {
             r.name: r.reset if r.count == 1 else [r.reset] * r.count
@@ -193,29 +234,62 @@ class RegisterBank(wiring.Component):
         # --- the command that is being executed
         elapsed = Signal(range(COMMAND_CLOCKS + 1))
         idle_then, state_then, temperature_then = Signal(), Signal(2), Signal(32)
-        command, index, step = Signal(32), Signal(8), Signal(2)
+        command, index, step = Signal(32), Signal(8), Signal(3)
         count, base = command[16:], command[:16]
         status = Signal(8)
-        starts, stops, completed = Signal(), Signal(), Signal()
-        m.d.comb += self.answer.eq(completed)
+        starts, stops, completed, completes = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += self.answer.eq(completed | completes)
         writing = self.kind == FrameType.WRITE
+        # Every word takes eight steps, in which what follows from its index settles, register by
+        # register: 1 address, 2 where it lies and what the memories hold, 3 that in registers,
+        # 4 faults and the tables' answers, 5 the value that a read gives.
         address = Signal(17)
         checking_start = Signal()
-        m.d.comb += address.eq(Mux(checking_start, index, base + index))
+        m.d.sync += address.eq(Mux(checking_start, index, base + index))
         m.d.comb += [
             rom_read.addr.eq(address[:8]),
             ram_read.addr.eq(address[:8]),
             self.payload_addr.eq(index + 2),
         ]
-        register = address < _SPACE
         pattern_base = self._map.address("pattern")
         fine_base = self._map.address("fine")
-        in_pattern = (address >= pattern_base) & (address < pattern_base + self._pattern.count)
-        in_fine = (address >= fine_base) & (address < fine_base + self._fine.count)
+        counts_base = self._map.address("fine_counts")
+        register, in_pattern, in_fine, in_counts = Signal(), Signal(), Signal(), Signal()
+        is_state, is_temperature, is_control = Signal(), Signal(), Signal()
+        # Picked in two steps: eight words to a group, then the group.
+        statuses: dict[int, dict[int, Value]] = {}
+        for r in _status_registers(self._map):
+            for i in range(r.count):
+                at = self._map.address(r.name, i)
+                field = self.status[r.name] if r.count == 1 else self.status[r.name][i]
+                statuses.setdefault(at >> 3, {})[at & 7] = field
+        status_word = Signal(32)
+        groups = {group: Signal(32, name=f"status_{group}") for group in statuses}
+        for group, words in statuses.items():
+            with m.Switch(address[:3]):
+                for at, field in words.items():
+                    with m.Case(at):
+                        m.d.sync += groups[group].eq(field)
+        with m.Switch(address[3:8]):
+            for group, chosen in groups.items():
+                with m.Case(group):
+                    m.d.sync += status_word.eq(chosen)
+        m.d.sync += [
+            register.eq(address < _SPACE),
+            in_pattern.eq(
+                (address >= pattern_base) & (address < pattern_base + self._pattern.count)
+            ),
+            in_fine.eq((address >= fine_base) & (address < fine_base + self._fine.count)),
+            in_counts.eq((address >= counts_base) & (address < counts_base + self._counts.count)),
+            is_control.eq(address == self._map.address("control")),
+            is_state.eq(address == self._map.address("state")),
+            is_temperature.eq(address == self._map.address("temperature")),
+        ]
         value = self.payload_data
         m.d.comb += [
             self.pattern_read_addr.eq(address - pattern_base),
             self.fine_read_addr.eq(address - fine_base),
+            self.counts_read_addr.eq(address - counts_base),
             self.pattern_write.addr.eq(address - pattern_base),
             self.fine_write.addr.eq(address - fine_base),
             self.pattern_write.data.eq(value),
@@ -224,39 +298,92 @@ class RegisterBank(wiring.Component):
             ram_write.data.eq(value),
             values_write.addr.eq(index),
         ]
-        attribute = rom_read.data
+        attribute, held = Signal(layout), Signal(32)
+        m.d.sync += [attribute.eq(rom_read.data), held.eq(ram_read.data)]
         kind = attribute.kind
-        fault = Signal(8)
-        with m.If(~(register | in_pattern | in_fine) | (register & (kind == 0))):
-            m.d.comb += fault.eq(Status.UNKNOWN_ADDRESS)
-        with m.Elif(writing):
-            with m.If(register & ((kind == 1) | (kind == 2))):
-                m.d.comb += fault.eq(Status.READ_ONLY)
-            with m.Elif((~register | (kind == 3)) & ~idle_then):
-                m.d.comb += fault.eq(Status.LOCKED)
-            with m.Elif(
-                (in_pattern & (value > self._pattern.high)) | (in_fine & (value > self._fine.high))
-            ):
-                m.d.comb += fault.eq(Status.OUT_OF_RANGE)
+        too_high = Signal()
+        m.d.sync += too_high.eq(
+            (in_pattern & (value > self._pattern.high)) | (in_fine & (value > self._fine.high))
+        )
+        fault, faulty = Signal(8), Signal()
+        m.d.sync += faulty.eq(fault != 0)
+        known = register | in_pattern | in_fine | in_counts
+        with m.If(~known | (register & (kind == 0))):
+            m.d.sync += fault.eq(Status.UNKNOWN_ADDRESS)
+        with m.Elif(writing & (in_counts | (register & ((kind == 1) | (kind == 2))))):
+            m.d.sync += fault.eq(Status.READ_ONLY)
+        with m.Elif(writing & (~register | (kind == 3)) & ~idle_then):
+            m.d.sync += fault.eq(Status.LOCKED)
+        with m.Elif(writing & too_high):
+            m.d.sync += fault.eq(Status.OUT_OF_RANGE)
+        with m.Else():
+            m.d.sync += fault.eq(0)
         read_value = Signal(32)
         with m.If(in_pattern):
-            m.d.comb += read_value.eq(self.pattern_read_data)
+            m.d.sync += read_value.eq(self.pattern_read_data)
         with m.Elif(in_fine):
-            m.d.comb += read_value.eq(self.fine_read_data)
-        with m.Elif(address == self._map.address("state")):
-            m.d.comb += read_value.eq(state_then)
-        with m.Elif(address == self._map.address("temperature")):
-            m.d.comb += read_value.eq(temperature_then)
-        with m.Elif(kind != _KINDS[Access.COMMAND]):
-            m.d.comb += read_value.eq(ram_read.data)
+            m.d.sync += read_value.eq(self.fine_read_data)
+        with m.Elif(in_counts):
+            m.d.sync += read_value.eq(self.counts_read_data)
+        with m.Elif(is_state):
+            m.d.sync += read_value.eq(state_then)
+        with m.Elif(is_temperature):
+            m.d.sync += read_value.eq(temperature_then)
+        with m.Elif(kind == _KINDS[Access.STATUS]):
+            m.d.sync += read_value.eq(status_word)
+        with m.Else():
+            m.d.sync += read_value.eq(Mux(kind == _KINDS[Access.COMMAND], 0, held))
         m.d.comb += values_write.data.eq(read_value)
-        biased = ram_read.data ^ Cat(*([0] * 31), attribute.signed)
+        biased = held ^ Cat(*([0] * 31), attribute.signed)
+        too_low, above, ranged = Signal(), Signal(), Signal()
+        m.d.sync += [
+            too_low.eq(biased < attribute.low),
+            above.eq(biased > attribute.high),
+            ranged.eq(kind == _KINDS[Access.CONFIG]),
+        ]
+        hold, apart, sendable = (Signal(len(r)) for r in self._relations(config))
+        for bits, relations in zip((hold, apart, sendable), self._relations(config), strict=True):
+            m.d.sync += bits.eq(Cat(relations))
+        some, few, complete = Signal(), Signal(), Signal()
+        m.d.sync += [
+            some.eq(count != 0),
+            few.eq(count <= COMMAND_MAX_WORDS),
+            complete.eq(self.words == Mux(writing, count[:8] + 2, 2)),
+        ]
+        last_word = Signal()
+        m.d.sync += last_word.eq(index + 1 == count)
+
+        # Writes act one clock late, in step 0 of the next word: address and value still stand.
+        write_register = Signal()
+        m.d.sync += [
+            write_register.eq(0),
+            self.pattern_write.en.eq(0),
+            self.fine_write.en.eq(0),
+        ]
+        m.d.comb += ram_write.en.eq(write_register)
+        with m.If(write_register), m.Switch(address[:8]):
+            for r in config_registers(self._geometry):
+                for i in range(r.count):
+                    field = config[r.name] if r.count == 1 else config[r.name][i]
+                    with m.Case(self._map.address(r.name, i)):
+                        m.d.sync += field.eq(value)
 
         with m.If(elapsed != COMMAND_CLOCKS):
             m.d.sync += elapsed.eq(elapsed + 1)
-        # Every word takes four clocks: the slowest memory answers in the third.
+        good = Signal()
+        m.d.sync += [
+            completes.eq(elapsed == COMMAND_CLOCKS - 1),
+            good.eq(status == Status.OK),
+        ]
+        # By then every command is in FINISH: COMMAND_CLOCKS is longer than the longest one.
+        calibrates = Signal(3)
+        m.d.comb += [
+            self.start.eq(completes & good & starts),
+            self.stop.eq(completes & good & stops),
+            self.calibrate.eq(Mux(completes & good, calibrates, 0)),
+        ]
         m.d.sync += step.eq(step + 1)
-        last_step = step == 3
+        last_step = step == 7
         with m.FSM():
             with m.State("WAIT"):
                 with m.If(self.arrived):
@@ -269,6 +396,7 @@ class RegisterBank(wiring.Component):
                         temperature_then.eq(self.temperature),
                         starts.eq(0),
                         stops.eq(0),
+                        calibrates.eq(0),
                     ]
                     m.next = "SETTLE"
             with m.State("SETTLE"):
@@ -283,14 +411,12 @@ class RegisterBank(wiring.Component):
                         m.d.sync += self.response.tag.eq(value)
                     with m.Else():
                         m.d.sync += command.eq(value)
-                        m.next = "LENGTH"
+                        m.next = "SIZE"
+            with m.State("SIZE"):
+                m.next = "LENGTH"
             with m.State("LENGTH"):
                 m.d.sync += step.eq(0)
-                with m.If(
-                    (count == 0)
-                    | (count > COMMAND_MAX_WORDS)
-                    | (self.words != Mux(writing, count + 2, 2))
-                ):
+                with m.If(~(some & few & complete)):
                     m.d.sync += status.eq(Status.MALFORMED)
                     m.next = "FINISH"
                 with m.Else():
@@ -298,23 +424,25 @@ class RegisterBank(wiring.Component):
             with m.State("CHECK"):
                 with m.If(last_step):
                     m.d.sync += index.eq(index + 1)
-                    with m.If(fault != 0):
+                    with m.If(faulty):
                         m.d.sync += status.eq(fault)
                         m.next = "FINISH"
-                    with m.Elif(index + 1 == count):
+                    with m.Elif(last_word):
                         m.d.sync += index.eq(0)
                         m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 with m.If(last_step):
                     m.d.sync += index.eq(index + 1)
-                    with m.If(index + 1 == count):
+                    with m.If(last_word):
                         m.next = "FINISH"
                     with m.If(~writing):
                         m.d.comb += values_write.en.eq(1)
                     with m.Elif(in_pattern):
-                        m.d.comb += self.pattern_write.en.eq(1)
+                        m.d.sync += self.pattern_write.en.eq(1)
                     with m.Elif(in_fine):
-                        m.d.comb += self.fine_write.en.eq(1)
+                        m.d.sync += self.fine_write.en.eq(1)
+                    with m.Elif((kind == _KINDS[Access.COMMAND]) & ~is_control):
+                        m.d.sync += calibrates.eq(value)
                     with m.Elif(kind == _KINDS[Access.COMMAND]):
                         m.d.sync += stops.eq((value & Control.STOP.value) != 0)
                         with m.If((value & Control.START.value) != 0):
@@ -324,36 +452,21 @@ class RegisterBank(wiring.Component):
                                 m.d.sync += [starts.eq(1), index.eq(0)]
                                 m.next = "RANGES"
                     with m.Else():
-                        m.d.comb += ram_write.en.eq(1)
-                        with m.Switch(address[:8]):
-                            for r in config_registers(self._geometry):
-                                for i in range(r.count):
-                                    field = config[r.name] if r.count == 1 else config[r.name][i]
-                                    with m.Case(self._map.address(r.name, i)):
-                                        m.d.sync += field.eq(value)
+                        m.d.sync += write_register.eq(1)
             with m.State("RANGES"):
                 m.d.comb += checking_start.eq(1)
-                with m.If(step == 1):
+                with m.If(step == 4):
                     m.d.sync += [index.eq(index + 1), step.eq(0)]
-                    with m.If(
-                        (kind == _KINDS[Access.CONFIG])
-                        & ((biased < attribute.low) | (biased > attribute.high))
-                    ):
+                    with m.If(ranged & (too_low | above)):
                         m.d.sync += status.eq(Status.OUT_OF_RANGE)
                     with m.If(index == _SPACE - 1):
                         m.next = "RELATIONS"
             with m.State("RELATIONS"):
-                with m.If(~self._relations_hold(config)):
+                with m.If(~(hold.all() & apart.any() & sendable.any())):
                     m.d.sync += status.eq(Status.OUT_OF_RANGE)
                 m.next = "FINISH"
             with m.State("FINISH"):
-                with m.If(elapsed == COMMAND_CLOCKS):
-                    good = status == Status.OK
-                    m.d.comb += [
-                        self.start.eq(starts & good),
-                        self.stop.eq(stops & good),
-                        self.answer.eq(1),
-                    ]
+                with m.If(completes):
                     m.d.sync += [
                         committed.eq(config),
                         completed.eq(1),

@@ -13,11 +13,15 @@ from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.registers import State
 
 from .announcement_capture import AnnouncementCapture
+from .calibrator import control_layout, status_layout
+from .code_density import load_layout
 from .command_receiver import CommandReceiver
 from .counter_bank import CounterBank
 from .datapath import RelayDatapath, hits_layout
+from .delay_line import delayed
 from .framer import Framer
 from .histogram import Histogram
+from .increments import RAW_COUNTERS
 from .link_buffer import LinkBuffer
 from .loss_episode import LossEpisode
 from .register_bank import RegisterBank
@@ -60,8 +64,14 @@ class Relay(wiring.Component):
         In the clock of ``cell_start`` they are those of cell 0.
     link_in : In(stream of bytes), always ready; link_out : Out(stream of bytes)
     temperature : In(signed 32), millidegrees Celsius
+    fine_control, fine_status, fine_dropped, fine_blind, fine_load, fine_load_ready, fine_swap,
+    fine_read_addr, fine_read_count
+        To and from :class:`~.fine_time.FineTime`, its member names without ``fine_``; all inputs
+        zero on a board without it.
     acquiring, cell_start, tick_last : Out(1)
         In the clock of the cell at the pins.
+    pattern_source : Out(2)
+        The register: what the board around is to take for hits.
     trigger_psi_minus, trigger_psi_plus : Out(1), gate_out : Out(n_detectors)
         As the datapath gives them.
     fault : Out(1)
@@ -95,9 +105,19 @@ class Relay(wiring.Component):
                 "link_in": In(stream.Signature(8, always_ready=True)),
                 "link_out": Out(stream.Signature(8)),
                 "temperature": In(32),
+                "fine_control": Out(control_layout()),
+                "fine_status": In(status_layout(g)),
+                "fine_dropped": In(data.ArrayLayout(48, g.n_channels)),
+                "fine_blind": In(g.n_channels),
+                "fine_load": In(load_layout(g)),
+                "fine_load_ready": Out(1),
+                "fine_swap": In(g.n_channels),
+                "fine_read_addr": Out(range(g.n_channels << (g.code_bits - 1))),
+                "fine_read_count": In(32),
                 "acquiring": Out(1),
                 "cell_start": Out(1),
                 "tick_last": Out(1),
+                "pattern_source": Out(2),
                 "trigger_psi_minus": Out(1),
                 "trigger_psi_plus": Out(1),
                 "gate_out": Out(g.n_detectors),
@@ -132,6 +152,7 @@ class Relay(wiring.Component):
             m.d.comb += [front.taps.eq(self.taps), path.hits.eq(front.hits)]
         else:
             m.d.comb += path.hits.eq(self.hits)
+        m.d.comb += path.blind.eq(self.fine_blind.any())
         for name in ("acquire", "cell_start", "active", "tick_last"):
             strobe = getattr(sequencer, name)
             m.d.comb += getattr(path, name).eq(_delayed(m, strobe, latency, name))
@@ -139,6 +160,7 @@ class Relay(wiring.Component):
             self.acquiring.eq(sequencer.acquire),
             self.cell_start.eq(sequencer.cell_start),
             self.tick_last.eq(sequencer.tick_last),
+            self.pattern_source.eq(config.pattern_source),
             self.trigger_psi_minus.eq(path.trigger_psi_minus),
             self.trigger_psi_plus.eq(path.trigger_psi_plus),
             self.gate_out.eq(path.gate_out),
@@ -179,38 +201,74 @@ class Relay(wiring.Component):
             bank.pattern_read_data.eq(path.pattern_read_data),
         ]
 
+        # --- calibration of the fine time
+        control, fine = self.fine_control, self.fine_status
+        m.d.comb += [
+            control.start.eq(bank.calibrate[0]),
+            control.deskew.eq(bank.calibrate[1] | bank.calibrate[2]),
+            control.external.eq(bank.calibrate[2]),
+            control.permit.eq(config.fine_permit[0]),
+            control.follow.eq(config.fine_permit[1]),
+            control.period.eq(config.fine_period),
+            control.threshold_mdegc.eq(config.fine_threshold),
+            path.fine_load.eq(self.fine_load),
+            path.fine_swap.eq(self.fine_swap),
+            self.fine_load_ready.eq(path.fine_load_ready),
+            self.fine_read_addr.eq(bank.counts_read_addr),
+            bank.counts_read_data.eq(self.fine_read_count),
+            bank.status.fine_state.eq(
+                Cat(
+                    Cat(fine.busy, fine.due, fine.skew_valid, fine.skew_failed, Const(0, 4)),
+                    (fine.calibrated | Const(0, 8))[:8],
+                    (fine.failed | Const(0, 8))[:8],
+                )
+            ),
+            bank.status.fine_runs.eq(fine.runs),
+            bank.status.fine_mdegc.eq(fine.mdegc),
+        ]
+        for c in range(g.n_channels):
+            m.d.comb += [
+                bank.status.fine_skew_ps[c].eq(fine.skew_ps[c]),
+                bank.status.fine_blind_lo[c].eq(fine.blind_clocks[c][:32]),
+                bank.status.fine_blind_hi[c].eq(fine.blind_clocks[c][32:]),
+                bank.status.fine_dropped_lo[c].eq(self.fine_dropped[c][:32]),
+                bank.status.fine_dropped_hi[c].eq(self.fine_dropped[c][32:]),
+            ]
+
         # --- raw tags: the mask that is in force for the cell, and the flush at the raw cut
         mask = Signal(g.n_channels)
         any_half = Const(0, 1)
-        flush_tags, tag_age = Signal(), Signal(32)
+        raw_cut, starts = Signal(), Signal()
+        m.d.sync += [raw_cut.eq(path.raw_cell_last), starts.eq(raw_cut)]
+        flush_tags, tag_age, tags_old = Signal(), Signal(32), Signal()
         for c in range(g.n_channels):
             m.submodules[f"tags_{c}"] = tags = TagCapture(g.capture_depth)
             m.d.comb += [
-                tags.tag.valid.eq(path.raw_tags[c].valid & mask[c]),
-                tags.tag.time.eq(path.raw_tags[c].time),
-                tags.cut.eq(path.raw_cell_last),
+                tags.start.eq(starts),
                 tags.flush.eq(flush_tags),
                 tags.read_addr.eq(framer.tag_addr),
                 framer.tag_data[c].eq(tags.read_data),
                 framer.tag_counts[c].eq(tags.count),
-                totals.counting[f"tags_lost_{c}"].eq(tags.lost),
+            ]
+            m.d.sync += totals.counting[f"tags_lost_{c}"].eq(tags.lost)
+            m.d.sync += [
+                tags.tag.valid.eq(path.raw_tags[c].valid & mask[c]),
+                tags.tag.time.eq(path.raw_tags[c].time),
             ]
             any_half = any_half | tags.half
-        m.d.comb += flush_tags.eq(
-            ended.active & (ended.due | any_half | (tag_age + 1 >= config.flush_ticks))
-        )
+        m.d.comb += flush_tags.eq(ended.active & (ended.due | any_half | tags_old))
+        m.d.sync += tags_old.eq(tag_age + 1 >= config.flush_ticks)
         with m.If(path.raw_cell_last):
-            m.d.sync += [
-                mask.eq(config.stream_mask),
-                tag_age.eq(Mux(flush_tags | ~ended.active, 0, tag_age + 1)),
-            ]
+            m.d.sync += mask.eq(config.stream_mask)
+        with m.If(starts):
+            m.d.sync += tag_age.eq(Mux(flush_tags | ~ended.active, 0, tag_age + 1))
 
         # --- announcements, histogram, sync: the aligned cut
-        flush_announcements, announce_age = Signal(), Signal(32)
+        flush_announcements, announce_age, announcements_old = Signal(), Signal(32), Signal()
+        m.d.sync += announcements_old.eq(announce_age + 1 >= config.flush_ticks)
         m.d.comb += [
             flush_announcements.eq(
-                ended.active
-                & (ended.due | announcements.half | (announce_age + 1 >= config.flush_ticks))
+                ended.active & (ended.due | announcements.half | announcements_old)
             ),
             announcements.announce.eq(path.announce),
             announcements.cut.eq(path.cell_last),
@@ -219,7 +277,6 @@ class Relay(wiring.Component):
             framer.psi_minus.eq(announcements.psi_minus),
             framer.psi_plus.eq(announcements.psi_plus),
             framer.base_slot.eq(announcements.base_slot),
-            announcements.rewind.eq(framer.announce_rewind),
             announcements.take.eq(framer.announce_take),
             framer.record.eq(announcements.record),
             histogram.hist.eq(path.hist),
@@ -260,14 +317,19 @@ class Relay(wiring.Component):
             m.d.sync += kept.start_utc_ns.eq(Cat(config.start_utc_lo, config.start_utc_hi))
 
         # --- counters and losses
+        raw_names = {c.name for c in counters(g) if c.kind in RAW_COUNTERS}
         for name in path.increments.shape().members:
-            m.d.comb += totals.counting[name].eq(path.increments[name])
+            # The raw ones with the tags that the captures lose, two clocks late.
+            late = 2 if name in raw_names else 0
+            m.d.comb += totals.counting[name].eq(
+                delayed(m, path.increments[name], late, f"late_{name}")
+            )
         m.d.comb += [
             totals.counting.lost_psi_minus.eq(announcements.lost_psi_minus),
             totals.counting.lost_psi_plus.eq(announcements.lost_psi_plus),
             totals.counting.commands_bad.eq(receiver.bad & sequencer.active),
             totals.counting.commands_dropped.eq(receiver.dropped & sequencer.active),
-            totals.raw_cut.eq(path.raw_cell_last),
+            totals.raw_cut.eq(starts),
             totals.aligned_cut.eq(path.cell_last),
             totals.board_cut.eq(sequencer.tick_last),
             totals.decided.eq(framer.decided),
@@ -277,18 +339,20 @@ class Relay(wiring.Component):
             totals.read_addr.eq(framer.counter_addr),
             framer.counter_data.eq(totals.read_data),
         ]
-        lossy = Const(0, 1)
-        for counter in counters(g):
-            if counter.kind in ("tags_lost", "lost_psi_minus", "lost_psi_plus"):
-                lossy = lossy | (totals.tick[counter.name] != 0)
-            elif counter.kind in ("tags_shed", "shed_psi_minus", "shed_psi_plus"):
-                lossy = lossy | (framer.decided[counter.name] != 0)
+        lost = Signal()
+        m.d.sync += lost.eq(
+            Cat(
+                totals.tick[c.name].any()
+                for c in counters(g)
+                if c.kind in ("tags_lost", "lost_psi_minus", "lost_psi_plus")
+            ).any()
+        )
         m.d.comb += [
             loss.look.eq(framer.loss_look),
             loss.active.eq(ended.active),
             loss.first.eq(ended.first),
             loss.final.eq(ended.final),
-            loss.loss.eq(lossy),
+            loss.loss.eq(lost | framer.shed),
             loss.cut_tick.eq(ended.cut_tick),
             loss.quiet_ticks.eq(config.loss_quiet_ticks),
             loss.told.eq(framer.loss_told),

@@ -76,8 +76,10 @@ class SlotClock(wiring.Component):
         fraction = Signal(FRACTION_BITS)
         fraction_sum = Signal(FRACTION_BITS + 1)
         whole = Signal(signed(5))
-        m.d.comb += fraction_sum.eq(Mux(marker[1].start, 0, fraction) + addend[:FRACTION_BITS])
-        with m.If(marker[1].active):
+        m.d.comb += fraction_sum.eq(fraction + addend[:FRACTION_BITS])
+        with m.If(self.marker.start):  # for cell 0, which is here in the next clock
+            m.d.sync += fraction.eq(0)
+        with m.Elif(marker[1].active):
             m.d.sync += fraction.eq(fraction_sum[:FRACTION_BITS])
         m.d.sync += whole.eq(addend[FRACTION_BITS:].as_signed() + fraction_sum[FRACTION_BITS])
 
@@ -87,13 +89,15 @@ class SlotClock(wiring.Component):
         beyond = Signal(signed(fine_width(self.geometry) + 3))
         m.d.comb += beyond.eq(self.clock_r + whole)
         m.d.sync += step.eq(period + whole)
-        for k, move in enumerate(moves):
-            m.d.sync += move.eq(beyond - (k - 1) * self.slot_period)
+        m.d.sync += [
+            moves[0].eq(beyond + self.slot_period),
+            moves[1].eq(beyond),
+            moves[2].eq(beyond - self.slot_period),
+            moves[3].eq(beyond - (self.slot_period << 1)),
+        ]
 
         # 3: the position.
-        position_state = Signal(24)
         position = Signal(24)
-        m.d.comb += position.eq(Mux(marker[3].start, self.phase, position_state))
         after = [Signal(signed(28), name=f"after_{k}") for k in range(4)]
         m.d.comb += [a.eq(position + move) for a, move in zip(after, moves, strict=True)]
         fits = Cat(a >= 0 for a in after)
@@ -103,8 +107,10 @@ class SlotClock(wiring.Component):
         for k in range(1, 4):
             with m.If(fits[k]):
                 m.d.comb += [chosen.eq(after[k]), slots.eq(self.clock_q + (k - 1))]
-        with m.If(marker[3].active):
-            m.d.sync += position_state.eq(chosen)
+        with m.If(marker[2].start):  # as above
+            m.d.sync += position.eq(self.phase)
+        with m.Elif(marker[3].active):
+            m.d.sync += position.eq(chosen)
         m.d.sync += [
             self.position.eq(position),
             self.step.eq(step),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,11 +10,16 @@ from bellrelay.wire.geometry import BoardGeometry
 
 from .tag import delta_width, located_layout, step_width, suppressed_layout
 
-__all__ = ["SlotPosition"]
+__all__ = ["SlotPosition", "located_latency"]
+
+
+def located_latency(geometry: BoardGeometry) -> int:
+    """Clocks from a tag in its cell to its slot."""
+    return 1 + -(-delta_width(geometry) // 2)
 
 
 class SlotPosition(wiring.Component):
-    """Divides a tag's reference time by the slot period, one quotient bit per clock.
+    """Divides a tag's reference time by the slot period, two quotient bits per clock.
 
     Members
     -------
@@ -26,7 +31,7 @@ class SlotPosition(wiring.Component):
 
     def __init__(self, geometry: BoardGeometry) -> None:
         self.geometry = g = geometry
-        self.latency = 1 + delta_width(g)
+        self.latency = located_latency(g)
         super().__init__(
             {
                 "slot_period": In(24),
@@ -51,21 +56,23 @@ class SlotPosition(wiring.Component):
             suppressed.eq(self.i.suppressed),
             rest.eq(self.position + inside),
         ]
+        thrice = Signal(26)
+        m.d.sync += thrice.eq(self.slot_period + (self.slot_period << 1))
+        multiples = {1: self.slot_period, 2: self.slot_period << 1, 3: thrice}
         quotient = Signal(bits)
-        for bit in reversed(range(bits)):
-            multiple = self.slot_period << bit
-            enough = Signal(name=f"enough_{bit}")
-            m.d.comb += enough.eq(rest >= multiple)
-            next_valid = Signal(name=f"valid_{bit}")
-            next_suppressed = Signal(name=f"suppressed_{bit}")
-            next_rest = Signal(25, name=f"rest_{bit}")
-            next_quotient = Signal(bits, name=f"quotient_{bit}")
-            m.d.sync += [
-                next_valid.eq(valid),
-                next_suppressed.eq(suppressed),
-                next_rest.eq(rest - Mux(enough, multiple, 0)),
-                next_quotient.eq(quotient | (enough << bit)),
-            ]
+        for low in reversed(range(0, bits, 2)):
+            digits = range(1, min(4, 1 << (bits - low)))
+            rests = {k: Signal(signed(28 + low), name=f"less_{low}_{k}") for k in digits}
+            m.d.comb += [rests[k].eq(rest - (multiples[k] << low)) for k in digits]
+            next_valid = Signal(name=f"valid_{low}")
+            next_suppressed = Signal(name=f"suppressed_{low}")
+            next_rest = Signal(25, name=f"rest_{low}")
+            next_quotient = Signal(bits, name=f"quotient_{low}")
+            m.d.sync += [next_valid.eq(valid), next_suppressed.eq(suppressed)]
+            m.d.sync += [next_rest.eq(rest), next_quotient.eq(quotient)]
+            for k in digits:
+                with m.If(rests[k] >= 0):
+                    m.d.sync += [next_rest.eq(rests[k]), next_quotient.eq(quotient | (k << low))]
             valid, suppressed = next_valid, next_suppressed
             rest, quotient = next_rest, next_quotient
         m.d.comb += [

@@ -35,8 +35,11 @@ def delta_width(geometry: BoardGeometry) -> int:
 
 
 def marker_layout() -> data.StructLayout:
-    """What cell this is: ``start`` cell 0, ``active`` of an acquisition, ``last`` of a tick."""
-    return data.StructLayout({"start": 1, "active": 1, "last": 1})
+    """What cell this is: ``start`` cell 0, ``active`` of an acquisition, ``last`` of a tick.
+
+    ``blind``: a channel is off its pin, for calibration; no slot that touches the cell is live.
+    """
+    return data.StructLayout({"start": 1, "active": 1, "last": 1, "blind": 1})
 
 
 def tag_layout(geometry: BoardGeometry) -> data.StructLayout:

@@ -17,17 +17,17 @@ class TagCapture(wiring.Component):
     -------
     tag : In({valid, time: 56})
         After the stream mask.
-    cut : In(1), flush : In(1)
-        ``cut``: the tag of this clock is the last one of a tick. With ``flush`` the banks change
-        places, this tag still going to the old one.
+    start : In(1), flush : In(1)
+        ``start``: the tag of this clock is the first one of a tick. With ``flush`` the banks change
+        places before it.
     half : Out(1)
-        With the tag of this clock, the bank is at or above half of its depth. Combinational.
+        The bank is at or above half of its depth with the tags up to the clock before.
     lost : Out(1)
         The tag of this clock found the bank full.
     count : Out
-        Tags in the bank to read; 0 after a cut without flush.
+        Tags in the bank to read, from the clock after ``start`` on; 0 if there was no flush.
     read_addr : In, read_data : Out(56)
-        Latency one clock.
+        Latency two clocks.
     """
 
     def __init__(self, depth: int) -> None:
@@ -37,7 +37,7 @@ class TagCapture(wiring.Component):
         super().__init__(
             {
                 "tag": In(data.StructLayout({"valid": 1, "time": 56})),
-                "cut": In(1),
+                "start": In(1),
                 "flush": In(1),
                 "half": Out(1),
                 "lost": Out(1),
@@ -49,25 +49,42 @@ class TagCapture(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.tags = memory = Memory(shape=56, depth=2 * self._depth, init=[])
+        m.submodules.tags = memory = Memory(
+            shape=56, depth=2 * self._depth, init=[], attrs={"no_rw_check": 1}
+        )
         write, read = memory.write_port(), memory.read_port()
         bank = Signal()
         level = Signal(range(self._depth + 1))
         after = Signal.like(level)
-        full = level == self._depth
+        full, near_full, near_half = Signal(), Signal(), Signal()
+        swap = Signal()
         m.d.comb += [
-            write.en.eq(self.tag.valid & ~full),
-            write.addr.eq(Cat(level[: len(read.addr) - 1], bank)),
+            swap.eq(self.start & self.flush),
+            write.en.eq(self.tag.valid & (~full | swap)),
+            write.addr.eq(Cat(Mux(swap, 0, level[: len(read.addr) - 1]), bank ^ swap)),
             write.data.eq(self.tag.time),
-            self.lost.eq(self.tag.valid & full),
+            self.lost.eq(self.tag.valid & full & ~swap),
             after.eq(level + write.en),
-            self.half.eq(after >= self._depth // 2),
             read.addr.eq(Cat(self.read_addr, ~bank)),
-            self.read_data.eq(read.data),
         ]
-        m.d.sync += level.eq(after)
-        with m.If(self.cut):
-            m.d.sync += self.count.eq(Mux(self.flush, after, 0))
-            with m.If(self.flush):
-                m.d.sync += [bank.eq(~bank), level.eq(0)]
+        m.d.sync += [
+            self.read_data.eq(read.data),
+            level.eq(after),
+            full.eq(full | (near_full & write.en)),
+            near_full.eq(after == self._depth - 1),
+            near_half.eq(after == self._depth // 2 - 1),
+            self.half.eq(self.half | (near_half & write.en)),
+        ]
+        with m.If(self.start):
+            m.d.sync += self.count.eq(Mux(self.flush, level, 0))
+        with m.If(swap):
+            one = self._depth // 2 == 1
+            m.d.sync += [
+                bank.eq(~bank),
+                level.eq(write.en),
+                full.eq(0),
+                near_full.eq(write.en if self._depth == 2 else 0),
+                near_half.eq(~write.en if one else write.en if self._depth == 4 else 0),
+                self.half.eq(write.en if one else 0),
+            ]
         return m

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bellrelay.wire.geometry import BoardGeometry
 
+from .delay_line import delayed
 from .front_end import hits_layout
+from .ones_counter import OnesCounter
 
 __all__ = ["TapFrontEnd"]
 
@@ -42,8 +44,8 @@ class TapFrontEnd(wiring.Component):
             raise ValueError(f"n_taps is {n_taps!r}; allowed: 2 to {1 << geometry.code_bits}")
         self.geometry = geometry
         self.n_taps = n_taps
-        groups = -(-n_taps // 8)
-        self.latency = 1 + (groups - 1).bit_length()
+        self._counters = [OnesCounter(n_taps) for _ in range(geometry.n_channels)]
+        self.latency = self._counters[0].latency
         super().__init__(
             {
                 "taps": In(data.ArrayLayout(n_taps, geometry.n_channels)),
@@ -53,31 +55,15 @@ class TapFrontEnd(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for channel in range(self.geometry.n_channels):
-            taps = Value.cast(self.taps[channel])
+        for channel, counter in enumerate(self._counters):
+            m.submodules[f"ones_{channel}"] = counter
+            taps = self.taps[channel]
             before = Signal(name=f"before_{channel}")
             m.d.sync += before.eq(taps[0])
-            hit: Value = taps[0] & ~before
-            sums: list[Value] = [
-                sum((bit for bit in taps[i : i + 8]), Const(0)) for i in range(0, self.n_taps, 8)
-            ]
-            for stage in range(self.latency):
-                if stage:
-                    sums = [
-                        sums[i] + sums[i + 1] if i + 1 < len(sums) else sums[i]
-                        for i in range(0, len(sums), 2)
-                    ]
-                registers = [
-                    Signal.like(value, name=f"sum_{channel}_{stage}_{i}")
-                    for i, value in enumerate(sums)
-                ]
-                m.d.sync += [r.eq(s) for r, s in zip(registers, sums, strict=True)]
-                passed = Signal(name=f"hit_{channel}_{stage}")
-                m.d.sync += passed.eq(hit)
-                hit, sums = passed, list(registers)
-            (ones,) = sums
+            hit = delayed(m, taps[0] & ~before, self.latency, f"hit_{channel}")
             m.d.comb += [
+                counter.bits.eq(taps),
                 self.hits[channel].hit.eq(hit),
-                self.hits[channel].code.eq(self.n_taps - ones),
+                self.hits[channel].code.eq(self.n_taps - counter.count),
             ]
         return m

@@ -29,6 +29,7 @@ __all__ = [
     "EXECUTE_CLOCKS",
     "RECEIVE_TIMEOUT_CLOCKS",
     "START_CLOCKS",
+    "WORD_CLOCKS",
     "decide_clocks",
     "first_select_clocks",
 ]
@@ -37,11 +38,15 @@ EXECUTE_CLOCKS = 512
 """From the arrival of a command to the first look at a register: all that a tick left behind
 has passed the stages by then."""
 
-COMMAND_CLOCKS = 2048
+COMMAND_CLOCKS = 4096
 """From the arrival of a command to its completion: the longest one is executed by then."""
 
-START_CLOCKS = 3072 + 16
+START_CLOCKS = 5120 + 16
 """From the arrival of a start to cell 0, at least: completion, then the dividers."""
+
+WORD_CLOCKS = 7
+"""From a word's place in its frame to the link buffer: place, address, memory, its register, the
+frame's words, the word, and its CRC."""
 
 RECEIVE_TIMEOUT_CLOCKS = 1 << 20
 """A command frame that pauses this long between two bytes is damaged."""

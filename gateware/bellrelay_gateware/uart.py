@@ -47,18 +47,26 @@ class UartTransmitter(wiring.Component):
         phase = Signal(_FRACTION + 1)
         shift, left = Signal(10), Signal(range(11))
         edge = phase[_FRACTION]
-        m.d.comb += self.data.ready.eq((left == 0) | ((left == 1) & edge))
+        idle, last = Signal(init=1), Signal()  # left is 0, 1
+        m.d.comb += self.data.ready.eq(idle | (last & edge))
         m.d.sync += phase.eq(phase[:_FRACTION] + self._phase_step)
         with m.If(self.data.valid & self.data.ready):
             m.d.sync += [
                 shift.eq(Cat(self.data.payload, Const(1, 1))),
                 left.eq(10),
+                idle.eq(0),
+                last.eq(0),
                 self.tx.eq(0),
             ]
-            with m.If(left == 0):
+            with m.If(idle):
                 m.d.sync += phase.eq(self._phase_step)
-        with m.Elif(edge & (left != 0)):
-            m.d.sync += [left.eq(left - 1), self.tx.eq(shift[0] | (left == 1))]
+        with m.Elif(edge & ~idle):
+            m.d.sync += [
+                left.eq(left - 1),
+                idle.eq(last),
+                last.eq(left == 2),
+                self.tx.eq(shift[0] | last),
+            ]
             m.d.sync += shift.eq(Cat(shift[1:], Const(1, 1)))
         return m
 

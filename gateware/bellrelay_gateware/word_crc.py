@@ -1,4 +1,4 @@
-"""CRC-32 of frames, as zlib computes it, over bytes or over little-endian words."""
+"""CRC-32 of commands, as zlib computes it, with no clock between a byte and the CRC."""
 
 from __future__ import annotations
 

@@ -115,8 +115,9 @@ class BoardSession:
             self.pass_ticks(1)
         self.client.stop()
         final = self._final()
+        # The last histogram may wait for all chunks of the one before.
         geometry = self.board.geometry
-        self.pass_ticks(geometry.n_channels * geometry.hist_bins // geometry.hist_chunk + 4)
+        self.pass_ticks(2 * geometry.n_channels * geometry.hist_bins // geometry.hist_chunk + 4)
         return self._recording(final)
 
     def _start_with(self, t: NDArray[np.int64], channel: NDArray[np.uint8]) -> None:

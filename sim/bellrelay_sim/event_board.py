@@ -34,6 +34,7 @@ from .event_timing import (
     RECEIVE_TIMEOUT_CLOCKS,
     SELECT_CLOCKS,
     START_CLOCKS,
+    WORD_CLOCKS,
     decide_clocks,
     first_select_clocks,
 )
@@ -552,7 +553,7 @@ class EventBoard:
     def _send(self, kind: FrameType, acquisition: int, payload: bytes | Sequence[int]) -> None:
         frame = encode_frame(kind, self._sequence, acquisition, payload)
         self._sequence += 1
-        self._link.push(frame, self._word_clock + FRAME_START_CLOCKS)
+        self._link.push(frame, self._word_clock + FRAME_START_CLOCKS + WORD_CLOCKS)
         self._word_clock += FRAME_START_CLOCKS + len(frame) // 4
 
     def _flush_announcements(self, pipeline: EventPipeline, acquisition: int) -> bool:
@@ -643,7 +644,7 @@ class EventBoard:
             command.payload[1] if len(command.payload) > 1 else 0,
         ]
         self._send(FrameType.RESPONSE, acquisition, [*head, *command.answer.values])
-        self._answered = self._word_clock - 1
+        self._answered = self._word_clock - 1 + WORD_CLOCKS
         self._command = None
 
     def _send_heartbeat(self, ended: _Ended, acquisition: int) -> None:

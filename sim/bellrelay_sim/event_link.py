@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from .board import LinkPace
+from .compiled import njit
 from .event_timing import LINK_OFFER_CLOCKS, LINK_POP_CLOCKS
 
 __all__ = ["LinkModel"]

@@ -109,14 +109,16 @@ class EventRegisters:
             if address not in self._registers:
                 return Answer(Status.UNKNOWN_ADDRESS)
             register = self._registers[address][0]
-            if register.access in (Access.CONSTANT, Access.STATUS):
+            if register.access in (Access.CONSTANT, Access.STATUS, Access.READOUT):
                 return Answer(Status.READ_ONLY)
             if not idle and register.access in (Access.CONFIG, Access.MEMORY):
                 return Answer(Status.LOCKED)
             if register.access is Access.MEMORY and value > register.high:
                 return Answer(Status.OUT_OF_RANGE)
             if register.access is Access.COMMAND:
-                control |= Control(value & (Control.START | Control.STOP))
+                # Without delay lines there is nothing to calibrate.
+                if register.name == "control":
+                    control |= Control(value & (Control.START | Control.STOP))
             else:
                 writes.append((address, value))
         if Control.START in control:

@@ -11,7 +11,8 @@ All times are int64 picoseconds or int64 slots; within a tick, times relative to
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from .compiled import njit
 
 # Indices of the parameter vector (int64).
 (

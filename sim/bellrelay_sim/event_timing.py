@@ -7,6 +7,7 @@ from bellrelay_gateware.timing import (
     EXECUTE_CLOCKS,
     RECEIVE_TIMEOUT_CLOCKS,
     START_CLOCKS,
+    WORD_CLOCKS,
     decide_clocks,
     first_select_clocks,
 )
@@ -21,6 +22,7 @@ __all__ = [
     "RECEIVE_TIMEOUT_CLOCKS",
     "SELECT_CLOCKS",
     "START_CLOCKS",
+    "WORD_CLOCKS",
     "decide_clocks",
     "first_select_clocks",
 ]
@@ -29,9 +31,9 @@ SELECT_CLOCKS = 1
 """A kind of frame that is not sent takes so long to be passed over."""
 
 FRAME_START_CLOCKS = 1
-"""From the look at a frame to its first word in the link buffer."""
+"""From the look at a frame to its first word; that is in the link buffer `WORD_CLOCKS` later."""
 
-LINK_POP_CLOCKS = 1
+LINK_POP_CLOCKS = 4
 """From a word's entry into the link buffer to its way out, at least."""
 
 LINK_OFFER_CLOCKS = 1

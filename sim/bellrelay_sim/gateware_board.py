@@ -46,11 +46,7 @@ _FLAGS = (
     "-j",
     "2",
 )
-# The last one: the wheel was built by a compiler whose flag for precompiled headers it left out.
-_OPTIMISE = (
-    "-MAKEFLAGS",
-    "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2 CFG_CXXFLAGS_PCH_I=-include",
-)
+_OPTIMISE = ("-MAKEFLAGS", "OPT_FAST=-O2 OPT_SLOW=-O0 OPT_GLOBAL=-O2")
 
 _HIT = np.dtype([("cell", "<u8"), ("channel", "<u4"), ("code", "<u4")])
 

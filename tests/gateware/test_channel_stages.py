@@ -19,12 +19,14 @@ def _run(dut, drive, read, tags):
     seen = []
 
     async def bench(ctx):
-        for c, fine in enumerate(tags):
+        late = dut.LATENCY - 1
+        for c, fine in enumerate([*tags, *[None] * late]):
             ctx.set(dut.restart, c == 0)
             ctx.set(dut.i, {"valid": fine is not None, "fine": fine or 0})
             drive(ctx)
             await ctx.tick()
-            seen.append(read(ctx))
+            if c >= late:
+                seen.append(read(ctx))
 
     sim = Simulator(dut)
     sim.add_clock(1e-9)

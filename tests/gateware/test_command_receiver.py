@@ -37,6 +37,7 @@ def _run(data: list[int | None], busy=lambda clock: False, timeout: int = 500):
                 for address in range(ctx.get(dut.words)):
                     ctx.set(dut.read_addr, address)
                     await step(None)
+                    await step(None)
                     words.append(ctx.get(dut.read_data))
                 payloads.append(words)
         for _ in range(4):

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).parent))
 from datapath_bench import run_datapath
 from reference_model import Settings, expected
 
+from bellrelay_gateware.datapath import GATE_LATENCY
+
 FOUR = BoardGeometry(
     n_detectors=4,
     clock_period_ps=5000,
@@ -92,7 +94,7 @@ def check(g: BoardGeometry, cases: list[tuple[Settings, list[dict[int, int]]]]) 
 
 def check_gates(g: BoardGeometry, s: Settings, gate: list[int], positions: list[int]) -> None:
     """The present position is that of the cell in process, carried on at the nominal rate."""
-    behind = s.align_cells + 13
+    behind = s.align_cells + GATE_LATENCY
     for cell in range(behind, len(positions)):
         then = positions[cell - behind] + behind * g.clock_period_ps
         for d in range(g.n_detectors):

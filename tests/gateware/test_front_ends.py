@@ -79,6 +79,7 @@ def test_fine_table_is_linear_as_built_and_writable_per_channel():
             for k, c in enumerate(codes):
                 assert ctx.get(dut.tags[k].valid)
                 assert ctx.get(dut.tags[k].fine) == tables[k][c]
+            await ctx.tick().repeat(FineLookup.READ_LATENCY - FineLookup.LATENCY)
             assert ctx.get(dut.read_data) == tables[channel][code]
         ctx.set(dut.accept, 0)
         await ctx.tick().repeat(FineLookup.LATENCY)
@@ -88,3 +89,58 @@ def test_fine_table_is_linear_as_built_and_writable_per_channel():
     sim.add_clock(1e-8)
     sim.add_testbench(bench)
     sim.run()
+
+
+def test_a_swap_loses_no_tag_and_mixes_no_tables():
+    """A hit in every clock of every channel, while tables are written and swapped."""
+    rng = random.Random(3)
+    dut = FineLookup(G)
+    channels, codes = range(G.n_channels), range(32)
+    used = [linear_fine_table(G) for _ in channels]
+    spare = [linear_fine_table(G) for _ in channels]
+    expected, got, swaps = [], [], 0
+
+    async def bench(ctx):
+        nonlocal swaps
+        ctx.set(dut.accept, 1)
+        writes = []
+        for clock in range(3000):
+            if not writes:
+                swap = [rng.random() < 0.5 for _ in channels] if clock else [False] * len(channels)
+                writes = [(c, i, rng.randrange(G.clock_period_ps)) for c in channels for i in codes]
+                rng.shuffle(writes)
+            else:
+                swap = [False] * len(channels)
+            host = rng.random() < 0.1
+            value = rng.randrange(G.clock_period_ps)
+            where = rng.choice(channels), rng.choice(codes)
+            ctx.set(dut.write, {"en": host, "addr": where[0] << 5 | where[1], "data": value})
+            channel, code, time = writes[-1]
+            ctx.set(dut.load, {"en": 1, "addr": channel << 5 | code, "data": time})
+            ctx.set(dut.swap, sum(s << c for c, s in enumerate(swap)))
+            hits = [rng.choice(codes) for _ in channels]
+            for c in channels:
+                ctx.set(dut.hits[c], {"hit": 1, "code": hits[c]})
+            ready = ctx.get(dut.load_ready)
+            assert ready == (not host)
+            expected.append([used[c][hits[c]] for c in channels])
+            await ctx.tick()
+            if host:
+                used[where[0]][where[1]] = value
+            else:
+                spare[channel][code] = time
+                writes.pop()
+            for c in channels:
+                if swap[c]:
+                    used[c], spare[c] = spare[c], used[c]
+                    swaps += 1
+            got.append([(ctx.get(t.valid), ctx.get(t.fine)) for t in dut.tags])
+
+    sim = Simulator(dut)
+    sim.add_clock(1e-8)
+    sim.add_testbench(bench)
+    sim.run()
+    assert swaps > 20
+    late = FineLookup.LATENCY - 1
+    for want, have in zip(expected, got[late:], strict=False):
+        assert have == [(1, time) for time in want]

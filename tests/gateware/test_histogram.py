@@ -36,6 +36,7 @@ def test_periods_are_counted_sent_and_cleared() -> None:
         ctx.set(dut.hist_ticks, hist_ticks)
         counts: Counter[tuple[int, int]] = Counter()
         begin = 0
+        await ctx.tick()
         for tick in range(ticks + 2 * CHUNKS + 2):
             active = tick <= final
             for clock in range(TICK):
@@ -66,12 +67,12 @@ def test_periods_are_counted_sent_and_cleared() -> None:
                 elif clock == 5:
                     ctx.set(dut.skipped, 0)
                 if clock >= 5 and due:
-                    if chunk not in skipped and clock - 5 <= G.hist_bins:
-                        if clock > 5:
+                    if chunk not in skipped and clock - 5 <= G.hist_bins + 1:
+                        if clock > 6:
                             got[chunk].append(ctx.get(dut.read_data))
                         ctx.set(dut.read, clock - 5 < G.hist_bins)
                         ctx.set(dut.read_bin, (clock - 5) % G.hist_bins)
-                        ctx.set(dut.sent, clock - 5 == G.hist_bins)
+                        ctx.set(dut.sent, clock - 5 == G.hist_bins + 1)
                     else:
                         ctx.set(dut.sent, 0)
                 await ctx.tick()

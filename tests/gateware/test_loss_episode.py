@@ -17,13 +17,14 @@ def _episodes(
     async def bench(ctx):
         ctx.set(dut.quiet_ticks, quiet)
         for tick, (loss, fits) in enumerate(zip(losses, room, strict=True)):
-            ctx.set(dut.look, 1)
             ctx.set(dut.active, final is None or tick <= final)
             ctx.set(dut.first, tick == 0)
             ctx.set(dut.final, tick == final)
             ctx.set(dut.loss, loss == "x")
             ctx.set(dut.cut_tick, min(tick, len(losses) if final is None else final) + 1)
             ctx.set(dut.told, fits == "+")
+            await ctx.tick()
+            ctx.set(dut.look, 1)
             ended = ctx.get(dut.ended)
             await ctx.tick()
             ctx.set(dut.look, 0)

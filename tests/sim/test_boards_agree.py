@@ -199,7 +199,7 @@ def test_the_twin_serves_the_gateware(tmp_path: Path) -> None:
             if told and told[-1]["event"] == "done":
                 break
         twin.board.write(write_command(CONTROL, [Control.STOP]))
-        twin._advance(4)
+        twin._advance(8)
         beats = describe_final(bytes(twin._out))
     finally:
         twin.close()

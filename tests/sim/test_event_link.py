@@ -8,21 +8,24 @@ import pytest
 
 from bellrelay_sim.board import LinkPace
 from bellrelay_sim.event_link import LinkModel
+from bellrelay_sim.event_timing import LINK_POP_CLOCKS
 
 
 def clock_by_clock(pushes: list[int], pace: LinkPace, clocks: int) -> tuple[list[int], list[int]]:
     """Clock of every byte that leaves, and the fill at the beginning of every clock."""
-    level, held, out, fills = 0, 0, [], []
+    level, ready, held, out, fills = 0, 0, 0, [], []
     entering = set(pushes)
     for clock in range(clocks):
         fills.append(level)
         taken = held > 0 and pace.takes(clock)
-        pop = level > 0 and (held == 0 or (held == 1 and taken))
+        ready += clock - LINK_POP_CLOCKS in entering
+        pop = ready > 0 and (held == 0 or (held == 1 and taken))
         if taken:
             out.append(clock)
             held -= 1
         if pop:
             held = 4
+            ready -= 1
         level += (clock in entering) - pop
     return out, fills
 

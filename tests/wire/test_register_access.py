@@ -33,7 +33,7 @@ class TinyBoard:
                 if r.access is not Access.CONSTANT:
                     span = range(block.base + r.offset, block.base + r.offset + r.count)
                     self.words.update(dict.fromkeys(span, r.reset & 0xFFFFFFFF))
-                    if r.access is not Access.STATUS:
+                    if r.access not in (Access.STATUS, Access.READOUT):
                         self.writable.update(span)
         self.decoder = FrameDecoder()
         self.answers = []

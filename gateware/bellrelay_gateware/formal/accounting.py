@@ -7,6 +7,7 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Mux, Signal, Value
 from bellrelay.wire.frames import OUTCOME_SHIFT
 
 from ..announcement_capture import AnnouncementCapture
+from ..delay_line import delayed
 from ..link_buffer import LinkBuffer
 from ..tag_capture import TagCapture
 from .proof import Proof, Top, begin, free, held
@@ -15,12 +16,19 @@ __all__ = ["PROOFS", "conserved"]
 
 
 def conserved(
-    m: Top, *, entered: Value, lost: Value, flush: Value, count: Value, name: str
+    m: Top,
+    *,
+    entered: Value,
+    lost: Value,
+    flush: Value,
+    count: Value,
+    name: str,
+    late: int = 1,
 ) -> None:
     """What entered since the last flush is in the bank that the flush hands over, or was counted.
 
     ``entered`` and ``lost`` are amounts per clock, this clock's included in a flush; ``count`` is
-    the bank's content in the clock after a flush.
+    the bank's content ``late`` clocks after a flush.
     """
     width = 8
     balance = Signal(width, name=f"{name}_balance")
@@ -28,8 +36,12 @@ def conserved(
     owed = Signal(width, name=f"{name}_owed")
     flushed = Signal(name=f"{name}_flushed")
     m.d.comb += [now.eq(balance + entered - lost), Assert(lost <= entered)]
-    m.d.sync += [balance.eq(Mux(flush, 0, now)), owed.eq(now), flushed.eq(flush)]
-    m.d.comb += Assert(Mux(flushed, count == owed, 1))
+    m.d.sync += balance.eq(Mux(flush, 0, now))
+    m.d.comb += [
+        owed.eq(delayed(m, now, late, f"{name}_owed")),
+        flushed.eq(delayed(m, flush, late, f"{name}_flushed")),
+        Assert(Mux(flushed, count == owed, 1)),
+    ]
 
 
 def _tags(fault: bool) -> Top:
@@ -43,31 +55,35 @@ def _tags(fault: bool) -> Top:
     m.d.comb += [
         dut.tag.valid.eq(valid),
         dut.tag.time.eq(time),
-        dut.cut.eq(cut),
+        dut.start.eq(cut),
         dut.flush.eq(flush),
         dut.read_addr.eq(address),
     ]
     lost = Signal()
-    m.d.comb += lost.eq(dut.lost & ~cut if fault else dut.lost)
-    conserved(m, entered=valid, lost=lost, flush=swap, count=dut.count, name="tags")
+    m.d.comb += lost.eq(dut.lost & ~delayed(m, cut, 2, "soon") if fault else dut.lost)
+    # The tag of the clock of the flush is the first one of the next bank.
+    before = delayed(m, Cat(valid, lost), 1, "before")
+    conserved(m, entered=before[0], lost=before[1], flush=swap, count=dut.count, name="tags")
     # The tag of any one place of a bank reads back after the flush, until the next one.
     place = held(m, first, 1, "place")
     index, keep, shown = Signal(4), Signal(56), Signal(56)
     taken = valid & ~dut.lost
-    mine = taken & (index == place)
+    mine = taken & (Mux(swap, 0, index) == place)
     keep_now = Mux(mine, time, keep)
     there, asked = Signal(), Signal()
     m.d.sync += [
-        index.eq(Mux(swap, 0, index + taken)),
+        index.eq(Mux(swap, 0, index) + taken),
         keep.eq(keep_now),
         asked.eq(there & (address == place) & ~swap),
     ]
     with m.If(swap):
-        m.d.sync += [shown.eq(keep_now), there.eq(index + taken > place)]
+        m.d.sync += [shown.eq(keep), there.eq(index > place)]
+    answered = delayed(m, asked, 1, "answered")
+    then = delayed(m, shown, 1, "then")
     m.d.comb += [
-        Assert(Mux(asked, dut.read_data == shown, 1)),
-        Cover(asked & (place == depth - 1) & (shown == 0x123456789ABCDE)),
-        Cover(dut.lost & cut & flush),
+        Assert(Mux(answered, dut.read_data == then, 1)),
+        Cover(answered & (place == depth - 1) & (then == 0x123456789ABCDE)),
+        Cover(dut.lost & cut & ~flush),
     ]
     return m
 
@@ -97,15 +113,24 @@ def _announcements(fault: bool) -> Top:
         lost=minus & ~swap if fault else minus,
         flush=swap,
         count=dut.psi_minus,
+        late=2,
         name="minus",
     )
     conserved(
-        m, entered=entered[2], lost=dut.lost_psi_plus, flush=swap, count=dut.psi_plus, name="plus"
+        m,
+        entered=entered[2],
+        lost=dut.lost_psi_plus,
+        flush=swap,
+        count=dut.psi_plus,
+        late=2,
+        name="plus",
     )
+    both = Signal.like(dut.count)
+    m.d.sync += both.eq(dut.psi_minus + dut.psi_plus)
     m.d.comb += [
-        Assert(dut.count == dut.psi_minus + dut.psi_plus),
+        Assert(dut.count == both),
         Cover(swap & (dut.lost_psi_minus != 0) & (dut.lost_psi_plus != 0)),
-        Cover((dut.psi_minus != 0) & (dut.psi_plus != 0) & (dut.count == sum(depths))),
+        Cover((dut.psi_minus != 0) & (dut.psi_plus != 0) & (both == sum(depths))),
     ]
     return m
 
@@ -132,18 +157,20 @@ def _readout(fault: bool) -> Top:
     at, cut_at = Signal(5), 3  # clocks enough to fill every port and lose a record
     m.d.sync += at.eq(at + 1)
     cut = at == cut_at
-    m.d.comb += [dut.cut.eq(cut), dut.flush.eq(1), dut.rewind.eq(at == cut_at + 1)]
+    m.d.comb += [dut.cut.eq(cut), dut.flush.eq(1)]
     reading = Signal()
-    done, last = Signal(4), Signal(OUTCOME_SHIFT)
+    asked, came, last = Signal(4), Signal(4), Signal(OUTCOME_SHIFT)
     here = dut.record[:OUTCOME_SHIFT]
-    with m.If(at == cut_at + 2):
+    with m.If(at == cut_at + 9):
         m.d.sync += reading.eq(1)
-    m.d.comb += dut.take.eq(reading & (done != dut.count))
-    with m.If(dut.take):
-        m.d.sync += [done.eq(done + 1), last.eq(here)]
+    m.d.comb += dut.take.eq(reading & (asked != dut.count))
+    m.d.sync += asked.eq(asked + dut.take)
+    comes = delayed(m, dut.take, 2, "comes")
+    with m.If(comes):
+        m.d.sync += [came.eq(came + 1), last.eq(here)]
     m.d.comb += [
-        Assert(~(dut.take & (done != 0) & (here <= last))),
-        Cover(reading & (done == sum(depths)) & (done == dut.count)),
+        Assert(~(comes & (came != 0) & (here <= last))),
+        Cover(reading & (came == sum(depths)) & (came == dut.count)),
     ]
     return m
 
@@ -190,13 +217,13 @@ def _link(fault: bool) -> Top:
 
 
 PROOFS = (
-    Proof("tag-capture", "every raw tag is in the bank that is read, or counted", _tags, 9),
+    Proof("tag-capture", "every raw tag is in the bank that is read, or counted", _tags, 10),
     Proof(
         "announcement-capture",
         "every announcement is in the bank that is read, or counted",
         _announcements,
-        9,
+        10,
     ),
-    Proof("announcement-readout", "the merge of the ports gives increasing slots", _readout, 11),
-    Proof("link-buffer", "every word leaves whole and in order, or sets overrun", _link, 13),
+    Proof("announcement-readout", "the merge of the ports gives increasing slots", _readout, 20),
+    Proof("link-buffer", "every word leaves whole and in order, or sets overrun", _link, 17),
 )

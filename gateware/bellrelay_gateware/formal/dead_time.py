@@ -35,9 +35,10 @@ def _build(fault: bool) -> Top:
         Assume(dead_time >= fault),
     ]
     # Ghost: absolute times, and the last click that began a dead time.
-    started = delayed(m, first, 2, "started_now")
+    latency = PileUp.LATENCY + DeadTime.LATENCY
+    started = delayed(m, first, latency, "started_now")
     running = Signal()
-    m.d.sync += running.eq(running | delayed(m, first, 1, "started_next"))
+    m.d.sync += running.eq(running | delayed(m, first, latency - 1, "started_next"))
     now, last, any_before = Signal(12), Signal(12), Signal()
     time = Signal(12)
     m.d.comb += time.eq(now + dut.o.fine)
@@ -65,5 +66,5 @@ def _build(fault: bool) -> Top:
 
 
 PROOFS = (
-    Proof("dead-time", "no tag passes inside a dead time; suppressed ones lie inside", _build, 18),
+    Proof("dead-time", "no tag passes inside a dead time; suppressed ones lie inside", _build, 19),
 )

@@ -156,7 +156,7 @@ def _classes(fault: bool) -> Top:
         bitmap.marker.active.eq(1),
         bitmap.slots.eq(slots),
         dut.slots.eq(bitmap.o),
-        dut.blocked.eq(blocked),
+        dut.blocked.eq(blocked),  # whatever it is, and whenever it comes
         dut.announce_not_live.eq(held(m, first, 1, "announce_not_live")),
         # the host may write anything into the table
         dut.write.en.eq(write[0]),
@@ -164,7 +164,7 @@ def _classes(fault: bool) -> Top:
         dut.write.data.eq(write[6:]),
     ]
     _clicks(m, slots, bitmap)
-    valid = delayed(m, Cat(bitmap.o[lane].valid for lane in range(1 + n)), 2, "valid")
+    valid = delayed(m, Cat(bitmap.o[lane].valid for lane in range(1 + n)), Bsm.LATENCY, "valid")
     expected = sum((valid[lane] for lane in range(1 + n)), Const(0))
     classes = [dut.classes[k] for k in range(9)]
     total = sum((c for c in classes[fault:]), Const(0))
@@ -182,7 +182,7 @@ def _classes(fault: bool) -> Top:
     ]
     # Announced slots increase: over the ports of a clock, and clock by clock.
     open_slot = Signal(8)
-    now = delayed(m, open_slot, 3, "now")
+    now = delayed(m, open_slot, Bitmap.LATENCY + Bsm.LATENCY, "now")
     m.d.sync += open_slot.eq(open_slot + slots)
     newest, any_before = Signal(8), Signal()
     upto, some = newest, any_before
@@ -203,5 +203,5 @@ PROOFS = (
     Proof(
         "slot-bitmap", "every slot with a click comes out exactly once, with its bits", _bitmap, 6
     ),
-    Proof("slot-class", "every slot gets exactly one class; announced slots increase", _classes, 7),
+    Proof("slot-class", "every slot gets exactly one class; announced slots increase", _classes, 9),
 )

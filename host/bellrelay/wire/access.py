@@ -293,7 +293,7 @@ def checked_words(register: Register, values: Sequence[int]) -> list[int]:
     RegisterValueError
         Naming the register, the value and what is allowed.
     """
-    if register.access in (Access.CONSTANT, Access.STATUS):
+    if register.access in (Access.CONSTANT, Access.STATUS, Access.READOUT):
         raise RegisterValueError(f"{register.name} cannot be written")
     if len(values) != register.count:
         raise RegisterValueError(

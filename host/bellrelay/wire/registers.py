@@ -16,7 +16,9 @@ __all__ = [
     "PROTOCOL_VERSION",
     "Access",
     "Block",
+    "Calibrate",
     "Control",
+    "FineState",
     "Register",
     "RegisterMap",
     "State",
@@ -57,6 +59,8 @@ class Access(Enum):
     """Writing acts; reads as zero."""
     MEMORY = "memory"
     """Word array in block memory; written while idle."""
+    READOUT = "readout"
+    """Word array in block memory that the board writes."""
 
 
 class Control(IntFlag):
@@ -64,6 +68,26 @@ class Control(IntFlag):
 
     START = 1
     STOP = 2
+
+
+class Calibrate(IntFlag):
+    """Bits of ``fine_command``."""
+
+    TABLES = 1
+    """Fine tables of all channels anew, by code density."""
+    SKEW = 2
+    """Skew of the channels, by a pulse that the board makes."""
+    SKEW_AT_PINS = 4
+    """The same by a pulse that comes to all inputs at once."""
+
+
+class FineState(IntFlag):
+    """Bits of ``fine_state``; per channel from bits 8 and 16 on."""
+
+    BUSY = 1
+    DUE = 2
+    SKEW_VALID = 4
+    SKEW_FAILED = 8
 
 
 class State(IntEnum):
@@ -181,6 +205,13 @@ class RegisterMap:
                 _R("announce_not_live", 11, cfg, "1: announce slots that are not live", high=1),
                 _R("loss_quiet_ticks", 12, cfg, "ticks that end a loss", low=1, high=255, reset=8),
                 _R("temperature", 13, s, "die temperature", signed=True, unit="mdegC"),
+                _R(
+                    "pattern_source",
+                    14,
+                    cfg,
+                    "0 pins; 1 self-test pattern instead; 2 pins, the pattern at the loop-back",
+                    high=2,
+                ),
             ),
             _block(
                 "SLOT",
@@ -275,9 +306,73 @@ class RegisterMap:
                 _R("pattern_entries", 1, c, "entries of the pattern table"),
             ),
             _block(
+                "CALI",
+                0x0C8,
+                _R(
+                    "fine_command",
+                    1,
+                    Access.COMMAND,
+                    "bit 0 calibrate all channels; 1 measure skew; 2 the same by a pulse at the "
+                    "pins; nothing on a board without delay lines",
+                ),
+                _R(
+                    "fine_permit",
+                    2,
+                    live,
+                    "bit 0: calibrations by schedule or temperature may begin; bit 1: after each "
+                    "the skew is measured",
+                    high=3,
+                ),
+                _R(
+                    "fine_period",
+                    3,
+                    live,
+                    "from one calibration to the next, 0 off",
+                    high=0xFFFF,
+                    unit="2**20 clocks",
+                ),
+                _R(
+                    "fine_threshold",
+                    4,
+                    live,
+                    "change of the die temperature that asks for a calibration, 0 off",
+                    high=0x7FFF_FFFF,
+                    unit="mdegC",
+                ),
+                _R(
+                    "fine_state",
+                    5,
+                    s,
+                    "bits 0 busy, 1 due, 2 skew valid, 3 skew failed; 8.. calibrated and 16.. "
+                    "failed per channel",
+                ),
+                _R("fine_runs", 6, s, "calibrations that have ended"),
+                _R(
+                    "fine_mdegc",
+                    7,
+                    s,
+                    "die temperature at the start of the last one",
+                    signed=True,
+                    unit="mdegC",
+                ),
+                _R(
+                    "fine_skew_ps",
+                    8,
+                    s,
+                    "time of a common pulse after channel 0's",
+                    count=m,
+                    signed=True,
+                    unit="ps",
+                ),
+                _R("fine_blind_lo", 13, s, "clocks off its pin, low word", count=m),
+                _R("fine_blind_hi", 18, s, "clocks off its pin, high word", count=m),
+            ),
+            _block(
                 "FINE",
                 0x0E0,
                 _R("fine_entries", 1, c, "entries of the fine table per channel"),
+                _R("fine_dropped_lo", 2, s, "second hits of a clock, low word", count=m),
+                _R("fine_dropped_hi", 7, s, "second hits of a clock, high word", count=m),
             ),
             Block(
                 "",
@@ -305,6 +400,19 @@ class RegisterMap:
                         count=m << g.code_bits,
                         high=g.clock_period_ps - 1,
                         unit="ps",
+                    ),
+                ),
+            ),
+            Block(
+                "",
+                0x4000,
+                (
+                    _R(
+                        "fine_counts",
+                        0,
+                        Access.READOUT,
+                        "code density of the last calibration; channel-major",
+                        count=m << (g.code_bits - 1),
                     ),
                 ),
             ),
