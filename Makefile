@@ -4,6 +4,7 @@
 #   VENV=.venv          where that is
 #   RUN_ARGS=           passed on by `make run` to `bellrelay run`
 #   PYTEST_ARGS=        passed on by `make test` and `make soak` to pytest
+#   BOARDS=             what `make boards` builds; default: every board
 
 VENV ?= .venv
 ifndef PYTHON
@@ -14,7 +15,7 @@ endif
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint soak proofs bench clean check-machine
+.PHONY: help venv run test lint soak proofs bench boards clean check-machine
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 - \2/p' $(firstword $(MAKEFILE_LIST))
@@ -40,6 +41,10 @@ proofs: $(VENV)/.installed-dev  ## all bounded proofs of the gateware
 bench: $(VENV)/.installed-dev  ## all benchmarks, each with its ratio
 	$(BIN)/python -m bench
 
+boards: $(VENV)/.installed-boards  ## bitstreams of all boards, with their gates, and a page on each
+	for board in $${BOARDS:-$$($(BIN)/python -c 'from bellrelay_boards.catalogue import all_boards; print(*all_boards())')}; do \
+	    $(BIN)/bellrelay board build "$$board" --report || exit; done
+
 venv: $(VENV)/.installed-dev  ## the virtual environment with all that development needs
 
 clean:  ## remove what was made here, the virtual environment included
@@ -62,6 +67,10 @@ $(BIN)/python: | check-machine
 
 $(VENV)/.installed-run: pyproject.toml | check-machine $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[sim]'
+	@touch $@
+
+$(VENV)/.installed-boards: pyproject.toml | check-machine $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[boards]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | check-machine $(BIN)/python

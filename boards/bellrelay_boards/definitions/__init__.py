@@ -1,0 +1,1 @@
+"""One file per board, each with a ``BOARD``."""

@@ -1,0 +1,178 @@
+"""`bellrelay board selftest` against a twin that clicks as the pattern generator would."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+import bellrelay_sim.twin as twin_module
+from bellrelay.cli.exits import ExitCode
+from bellrelay.cli.main import main
+from bellrelay.wire.geometry import BoardGeometry
+from bellrelay.wire.selftest_pattern import pattern_clicks, selftest_pattern
+from bellrelay_sim.event_board import EventBoard
+from bellrelay_sim.link import SimulatedLink
+from bellrelay_sim.twin_port import TwinPort
+
+# A wide link buffer: a loaded machine reads late, and this is not about what is shed then.
+BOARD = BoardGeometry(clock_period_ps=10_000, code_bits=9, link_words=1 << 16, board="bench")
+DELAYS = (3300, 4100, 2950, 3700, 5050)
+Clicks = tuple[np.ndarray, np.ndarray]
+
+
+def _pattern() -> Clicks:
+    """Clicks that an ideal front end gives the pattern's codes: just within their bins."""
+    t, channel = pattern_clicks(BOARD)
+    return np.array(t, np.int64) + 1, np.array(channel, np.uint8)
+
+
+def _pulses() -> Clicks:
+    """The pulses' rising edges at the inputs, behind a cable."""
+    clicks = []
+    for channel, delay in enumerate(DELAYS):
+        cells = [e.cell for e in selftest_pattern(BOARD) if e.mask >> channel & 1]
+        clicks += [(c * 10_000 + delay, channel) for c in cells if c - 1 not in cells]
+    t, channel = zip(*sorted(clicks), strict=True)
+    return np.array(t, np.int64), np.array(channel, np.uint8)
+
+
+class PatternBoard(EventBoard):
+    """Clicks by the register that chooses their source, given once it is written."""
+
+    spoil: Callable[[Clicks], Clicks] = staticmethod(lambda clicks: clicks)
+    cable = True
+    _given = 0
+
+    def run(self, clocks: int) -> bytes:
+        out = b""
+        length = self.geometry.tick_clocks
+        for begin in range(0, clocks, length):
+            self._choose()
+            out += super().run(min(length, clocks - begin))
+        return out
+
+    def _choose(self) -> None:
+        source = self.registers.value("pattern_source")
+        if source == self._given or self.cell_zero is not None:
+            return
+        self._given = source
+        if source == 1 or (source == 2 and self.cable):
+            self.stimulate(*self.spoil(_pattern() if source == 1 else _pulses()))
+
+
+class NoPhotons:
+    """In place of the twin's own."""
+
+    end_ps = 0
+    clicks = 0
+
+    def __init__(self, link: object, slots: int) -> None:
+        self.stream = SimpleNamespace(done=True, slots=slots)
+
+    def give(self, board: EventBoard, until_ps: int) -> None:
+        pass
+
+    def truth(self) -> dict:
+        return {}
+
+
+@pytest.fixture
+def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.setattr(twin_module, "Stimulus", NoPhotons)
+    link = tmp_path / "board-port"
+    twin = twin_module.Twin(
+        SimulatedLink(), 1000, lambda: PatternBoard(BOARD), TwinPort(link), tell=lambda _event: None
+    )
+    thread = threading.Thread(target=twin.run)
+    thread.start()
+    yield link
+    twin.stop_requested = True
+    thread.join()
+    twin.close()
+
+
+def _run(capsys: pytest.CaptureFixture[str], port: Path, *words: str) -> tuple[int, dict]:
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "selftest", "--json", "--port", str(port), *words])
+    return int(ended.value.code or 0), json.loads(capsys.readouterr().out)
+
+
+def _failed(result: dict) -> set[str]:
+    return {stage["stage"] for stage in result["stages"] if not stage["passed"]}
+
+
+def test_a_sound_board_passes_every_stage_and_the_cable(port: Path, capsys) -> None:
+    code, result = _run(capsys, port, "--loop-back")
+    assert _failed(result) == set()
+    assert code == 0
+    stages = {stage["stage"]: stage["detail"] for stage in result["stages"]}
+    assert list(stages)[:9] == [
+        "link", "registers", "tags", "front end", "dead time", "gate", "slots", "classifier",
+        "slot clock",
+    ]  # fmt: skip
+    for channel, delay in enumerate(DELAYS):
+        # A tag is the start of its code's bin: up to 19.5 ps early.
+        text = stages[f"loop-back, channel {channel}"]
+        assert text.split(" ps")[0] in {f"delay {delay - early}" for early in range(21)}
+
+
+def test_a_channel_that_is_late_fails_where_it_shows(
+    port: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(clicks: Clicks) -> Clicks:
+        t, channel = clicks
+        t = t + np.where(channel == 1, 25, 0)
+        order = np.lexsort((channel, t))
+        return t[order], channel[order]
+
+    monkeypatch.setattr(PatternBoard, "spoil", staticmethod(late))
+    code, result = _run(capsys, port)
+    assert code == ExitCode.CHECK_FAILED
+    assert _failed(result) == {"tags"}
+    (tags,) = [s for s in result["stages"] if s["stage"] == "tags"]
+    assert tags["detail"].startswith("channel 1: tag 0 at ")
+
+
+def test_a_dead_channel_fails_everywhere_that_it_counts(
+    port: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dead(clicks: Clicks) -> Clicks:
+        t, channel = clicks
+        return t[channel != 2], channel[channel != 2]
+
+    monkeypatch.setattr(PatternBoard, "spoil", staticmethod(dead))
+    code, result = _run(capsys, port)
+    assert code == ExitCode.CHECK_FAILED
+    assert _failed(result) == {"tags", "front end", "gate", "classifier", "announcements"}
+
+
+def test_a_cable_that_is_not_there_is_seen(
+    port: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PatternBoard, "cable", False)
+    code, result = _run(capsys, port, "--loop-back")
+    assert code == ExitCode.CHECK_FAILED
+    assert _failed(result) == {f"loop-back, channel {c}" for c in range(5)}
+
+
+def test_for_people_it_is_a_line_per_stage(port: Path, capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "selftest", "--port", str(port)])
+    assert not ended.value.code
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 11
+    assert all(line.startswith("pass  ") for line in lines)
+
+
+def test_without_a_board_it_says_so(capsys, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bellrelay.cli.board_ports.candidate_ports", list)
+    with pytest.raises(SystemExit) as ended:
+        main(["board", "selftest"])
+    assert ended.value.code == ExitCode.PORT_MISSING
+    assert "no board found: say which port with --port" in capsys.readouterr().err
