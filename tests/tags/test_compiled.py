@@ -34,3 +34,19 @@ def test_an_edit_in_a_callee_of_another_file_is_noticed(tmp_path: Path) -> None:
     assert run() == "1"
     (package / "inner.py").write_text(_LOOPS["inner.py"].replace("return 1", "return 22"))
     assert run() == "22"
+
+
+def test_an_edit_in_a_package_that_borrows_the_decorator_is_noticed(tmp_path: Path) -> None:
+    package = tmp_path / "borrowed"
+    package.mkdir()
+    for name, text in _LOOPS.items():
+        (package / name).write_text(text.replace("from .compiled", "from bellrelay.tags.compiled"))
+
+    def run() -> str:
+        command = [sys.executable, "-c", "from borrowed.outer import outer; print(outer())"]
+        environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+        return subprocess.check_output(command, env=environment, text=True).strip()
+
+    assert run() == "1"
+    (package / "inner.py").write_text((package / "inner.py").read_text().replace("1", "22"))
+    assert run() == "22"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -24,12 +25,24 @@ def watching(dispatcher: Any, files: Iterable[Path]) -> Any:
     return dispatcher
 
 
-_SOURCES = sorted(Path(__file__).parent.glob("*.py"))
+@cache
+def _sources(file: str) -> list[Path]:
+    """Files that a loop of this one may be compiled from: of its packages, and of this package."""
+    folders = {Path(__file__).parent}
+    folder = Path(file).parent
+    while (folder / "__init__.py").exists():
+        folders.add(folder)
+        folder = folder.parent
+    return sorted(source for folder in folders for source in folder.glob("*.py"))
+
+
+def _watching_sources(dispatcher: Any, function: Callable[..., Any]) -> Any:
+    return watching(dispatcher, _sources(function.__code__.co_filename))
 
 
 def compiled(function: _F) -> _F:
     """Compile with numba on first call, cached on disk; the loop releases the GIL."""
-    return cast(_F, watching(njit(cache=True, nogil=True)(function), _SOURCES))
+    return cast(_F, _watching_sources(njit(cache=True, nogil=True)(function), function))
 
 
 def compiled_bare(function: _F) -> _F:
@@ -38,7 +51,7 @@ def compiled_bare(function: _F) -> _F:
     Counting takes longer than some of the loops, as it is done at every call for every array.
     """
     dispatcher = cast(Any, njit)(cache=True, nogil=True, _nrt=False)(function)
-    return cast(_F, watching(dispatcher, _SOURCES))
+    return cast(_F, _watching_sources(dispatcher, function))
 
 
 def inlined(function: _F) -> _F:
