@@ -28,7 +28,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay_sim.verilator_tool.VerilatorMissing": ExitCode.MISSING_EXTRA,
     "serial.serialutil.SerialException": ExitCode.PORT_MISSING,
     "bellrelay.relay.announcement_log.LogBusy": ExitCode.STORAGE,
-    "bellrelay.relay.config.ConfigError": ExitCode.CONFIGURATION,
+    "bellrelay.settings.model.ConfigError": ExitCode.CONFIGURATION,
     "bellrelay.relay.link.PortError": ExitCode.PORT_MISSING,
     "bellrelay.wire.access.AccessError": ExitCode.FOREIGN_PORT,
     "bellrelay.wire.access.BoardVersionMismatch": ExitCode.BOARD_VERSION,

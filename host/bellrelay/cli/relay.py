@@ -57,6 +57,6 @@ def _check(settings: object, as_json: bool) -> None:
         print(json.dumps(result))
     else:
         print(
-            f"{settings.source}: can be used; {settings.port}: board {result['board']!r}, "
+            f"{settings.origin}: can be used; {settings.port}: board {result['board']!r}, "
             f"gateware {result['gateware']}, {result['detectors']} detectors, {result['state']}"
         )

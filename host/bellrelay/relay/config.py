@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PrivateAttr,
-    ValidationError,
-    WithJsonSchema,
-    WrapValidator,
-    model_validator,
-)
-from pydantic_core import PydanticCustomError
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from bellrelay.settings.load import check, load
+from bellrelay.settings.model import (
+    Address,
+    ConfigError,
+    FileModel,
+    Health,
+    Model,
+    Name,
+    allowed,
+    between,
+    is_loopback,
+)
 from bellrelay.wire.outcomes import Encoding, pattern_table
 
 __all__ = [
@@ -33,40 +32,9 @@ __all__ = [
     "load_config",
 ]
 
-_PS_PER_S = 10**12
-
-
-class ConfigError(Exception):
-    """A configuration that cannot be used; one line per fault, each with file, key, value."""
-
-    def __init__(self, lines: Sequence[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = tuple(lines)
-
-
-def _allowed(text: str) -> PydanticCustomError:
-    return PydanticCustomError("allowed", "{allowed}", {"allowed": f"allowed: {text}"})
-
-
-def between(low: float, high: float, unit: str = "") -> WrapValidator:
-    """A number within these bounds, both included; whatever is wrong, the error names them."""
-    text = f"{low:g} to {high:g}" if isinstance(low, float) else f"{low} to {high}"
-    error = _allowed(f"{text} {unit}".rstrip())
-
-    def check(value: Any, handler: Any) -> Any:
-        try:
-            number = handler(value)
-        except ValidationError:
-            raise error from None
-        if isinstance(value, bool) or not low <= number <= high:
-            raise error
-        return number
-
-    return WrapValidator(check)
-
 
 def _period(value: Any) -> Fraction:
-    error = _allowed('1000 to 16777215 ps, a number or a fraction such as "40000/3"')
+    error = allowed('1000 to 16777215 ps, a number or a fraction such as "40000/3"')
     if isinstance(value, bool) or not isinstance(value, int | float | str | Fraction):
         raise error
     try:
@@ -85,7 +53,7 @@ def _window(value: Any) -> Any:
         or not all(isinstance(v, int) and not isinstance(v, bool) for v in value)
         or not 0 <= value[0] <= value[1]
     ):
-        raise _allowed("[start, end] in whole ps, 0 <= start <= end")
+        raise allowed("[start, end] in whole ps, 0 <= start <= end")
     return tuple(value)
 
 
@@ -98,18 +66,14 @@ Period = Annotated[
 ]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
-
-
-class Windows(_Model):
+class Windows(Model):
     """Gate windows in a slot, half open."""
 
     early: Window = Field(description="ps in the slot, [start, end)")
     late: Window = Field(default=(0, 0), description="ps in the slot; empty with polarisation")
 
 
-class Detector(_Model):
+class Detector(Model):
     """One detector, in the order of the board's inputs."""
 
     name: str = Field(min_length=1, max_length=32, description="name in logs and metrics")
@@ -130,7 +94,7 @@ class Detector(_Model):
     )
 
 
-class Sync(_Model):
+class Sync(Model):
     """The sync input."""
 
     name: str = Field(
@@ -139,7 +103,7 @@ class Sync(_Model):
     deskew_ps: _Ps = Field(default=0, description="delay that is subtracted")
 
 
-class RawTags(_Model):
+class RawTags(Model):
     """Streaming of raw tags beside the announcements."""
 
     stream: bool = Field(default=False, description="whether the board sends raw tags")
@@ -154,7 +118,7 @@ class RawTags(_Model):
     )
 
 
-class HistogramSettings(_Model):
+class HistogramSettings(Model):
     """The live arrival-time histogram."""
 
     period_s: Annotated[float, between(0.0, 60.0, "s, 0 off")] = Field(
@@ -165,7 +129,7 @@ class HistogramSettings(_Model):
     )
 
 
-class LogSettings(_Model):
+class LogSettings(Model):
     """The announcement log."""
 
     directory: Path = Field(description="its own directory; made if it is missing")
@@ -177,7 +141,7 @@ class LogSettings(_Model):
     )
 
 
-class Tls(_Model):
+class Tls(Model):
     """Mutual TLS: both sides show a certificate."""
 
     certificate: Path = Field(description="the relay's certificate, PEM")
@@ -185,26 +149,7 @@ class Tls(_Model):
     clients_ca: Path = Field(description="who signs the consumers' certificates, PEM")
 
 
-def _address(value: Any) -> Any:
-    error = _allowed("HOST:PORT, port 0 to 65535")
-    if not isinstance(value, str):
-        raise error
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdigit() and int(port) <= 65535):
-        raise error
-    return value
-
-
-Address = Annotated[str, BeforeValidator(_address)]
-
-
-def split_address(address: str) -> tuple[str, int]:
-    """Host and port of a checked ``HOST:PORT``; IPv6 in brackets."""
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
-
-
-class FanOut(_Model):
+class FanOut(Model):
     """Where consumers get the announcements."""
 
     listen: Address | None = Field(default=None, description="HOST:PORT, with TLS")
@@ -221,28 +166,19 @@ class FanOut(_Model):
     def _way_in(self) -> FanOut:
         if self.listen is None:
             if self.tls is not None or self.plain:
-                raise _allowed("tls and plain need listen")
+                raise allowed("tls and plain need listen")
             return self
         if self.plain == (self.tls is not None):
-            raise _allowed("listen needs tls, or plain: true on a loopback address")
-        host = split_address(self.listen)[0]
-        if self.plain and not (host in ("localhost", "::1") or host.startswith("127.")):
-            raise _allowed("plain listens on a loopback address only")
+            raise allowed("listen needs tls, or plain: true on a loopback address")
+        if self.plain and not is_loopback(self.listen):
+            raise allowed("plain listens on a loopback address only")
         return self
 
 
-class Health(_Model):
-    """/health and /metrics."""
-
-    listen: Address | None = Field(default=None, description="HOST:PORT, plain HTTP; none: off")
-
-
-class RelayConfig(_Model):
+class RelayConfig(FileModel):
     """Everything that a relay's YAML says."""
 
-    relay_id: str = Field(
-        pattern=r"^[A-Za-z0-9._-]{1,64}$", description="name of the relay: letters, digits, . _ -"
-    )
+    relay_id: Name = Field(description="name of the relay: letters, digits, . _ -")
     port: Path = Field(description="device of the board; best by /dev/serial/by-id")
     baud: Annotated[int, between(9600, 12_000_000, "baud")] = Field(
         default=3_000_000, description="rate of the serial line"
@@ -272,21 +208,11 @@ class RelayConfig(_Model):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
-    _source: str = PrivateAttr("configuration")
-
-    @property
-    def source(self) -> str:
-        """The file that this came from, for errors."""
-        return self._source
 
     @property
     def ports(self) -> tuple[int, ...]:
         """Output port of every detector as a number, c is 0."""
         return tuple("cd".index(d.port) for d in self.detectors)
-
-    def error(self, key: str, value: object, allowed: str) -> ConfigError:
-        """The error that names this file."""
-        return ConfigError([f"{self._source}: {key}: {value!r}; allowed: {allowed}"])
 
     def faults(self) -> list[tuple[str, object, str]]:
         """What contradicts itself between keys: key, value, allowed."""
@@ -330,24 +256,6 @@ class RelayConfig(_Model):
         return out
 
 
-def _key(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location))
-
-
-def _line(source: str, error: Mapping[str, Any]) -> str:
-    key = _key(error["loc"]) or "the whole file"
-    kind, message = error["type"], error["msg"]
-    if kind == "missing":
-        return f"{source}: {key}: missing"
-    if kind == "extra_forbidden":
-        return f"{source}: {key}: no such key"
-    if kind != "allowed":
-        message = "allowed: " + message.removeprefix("Input should be ").replace(
-            "String should match pattern", "text that matches"
-        )
-    return f"{source}: {key}: {error['input']!r}; {message}"
-
-
 def check_config(values: object, source: str = "configuration") -> RelayConfig:
     """A configuration from what the YAML gave.
 
@@ -356,15 +264,7 @@ def check_config(values: object, source: str = "configuration") -> RelayConfig:
     ConfigError
         One line per fault.
     """
-    try:
-        config = RelayConfig.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError([_line(source, dict(e)) for e in error.errors()]) from None
-    config._source = source
-    faults = config.faults()
-    if faults:
-        raise ConfigError([f"{source}: {k}: {v!r}; allowed: {a}" for k, v, a in faults])
-    return config
+    return check(RelayConfig, values, source)
 
 
 def load_config(path: Path) -> RelayConfig:
@@ -375,15 +275,4 @@ def load_config(path: Path) -> RelayConfig:
     ConfigError
         The file is missing, no YAML, or wrong; one line per fault.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not UTF-8"
-        raise ConfigError([f"{path}: cannot be read: {reason}"]) from None
-    try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{path}: no YAML: {' '.join(str(error).split())}"]) from None
-    if not isinstance(values, dict):
-        raise ConfigError([f"{path}: the whole file: allowed: keys and values"])
-    return check_config(values, str(path))
+    return load(RelayConfig, path)

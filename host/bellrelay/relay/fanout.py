@@ -15,13 +15,14 @@ from typing import Any
 
 import structlog
 
+from bellrelay.settings.model import split_address
 from bellrelay.wire.decoder import FrameDecoder
 from bellrelay.wire.frames import FrameType, encode_frame
 from bellrelay.wire.messages import Announced, From, Position, Refused, Subscribe, Welcome
 from bellrelay.wire.payloads import PayloadError
 
 from .announcement_log import AnnouncementLog, LogReader, LogTrimmed
-from .config import FanOut, Tls, split_address
+from .config import FanOut, Tls
 
 __all__ = ["Consumer", "FanOutServer"]
 

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from .config import Health, split_address
+from bellrelay.settings.model import Health, split_address
 
 __all__ = ["HealthServer", "plain_numbers"]
 
