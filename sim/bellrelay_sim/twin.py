@@ -24,8 +24,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bellrelay.wire.geometry import BoardGeometry
 
+from .board_script import acquisition_script, run_script
 from .event_board import EventBoard
 from .link import SimulatedLink
 from .link_config import LinkConfigError, load_link
@@ -133,6 +136,7 @@ class Twin:
 
     def run(self) -> None:
         """Serve until somebody asks to stop."""
+        self._compile()
         self._tell({"event": "port", "path": str(self._port.link), "device": self._port.path})
         before = time.monotonic()
         while not self.stop_requested:
@@ -155,6 +159,17 @@ class Twin:
                 self._hand_over()
             self._pass_time(elapsed, there)
         self._tell({"event": "ended", **self._standing()})
+
+    def _compile(self) -> None:
+        """Run a board for nothing: compiled under way, its loops would keep a host waiting."""
+        board = self._new_board()
+        if isinstance(board, EventBoard):
+            geometry = board.geometry
+            t, channel = np.zeros(1, np.int64), np.zeros(1, np.uint8)
+            registers = {"stream_mask": (1,), "hist_ticks": (1,)}
+            script = acquisition_script(geometry, registers, t, channel, 4)
+            run_script(board, script, script.clocks)
+        board.close()
 
     def _hand_over(self) -> None:
         """Give the line as much of what has left the board as it takes."""

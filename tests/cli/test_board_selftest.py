@@ -86,11 +86,18 @@ class NoPhotons:
 def port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(twin_module, "Stimulus", NoPhotons)
     link = tmp_path / "board-port"
+    ready = threading.Event()
+
+    def tell(event: dict) -> None:
+        if event["event"] == "port":
+            ready.set()
+
     twin = twin_module.Twin(
-        SimulatedLink(), 1000, lambda: PatternBoard(BOARD), TwinPort(link), tell=lambda _event: None
+        SimulatedLink(), 1000, lambda: PatternBoard(BOARD), TwinPort(link), tell=tell
     )
     thread = threading.Thread(target=twin.run)
     thread.start()
+    assert ready.wait(300)
     yield link
     twin.stop_requested = True
     thread.join()
@@ -109,7 +116,7 @@ def _failed(result: dict) -> set[str]:
 
 def test_a_sound_board_passes_every_stage_and_the_cable(port: Path, capsys) -> None:
     code, result = _run(capsys, port, "--loop-back")
-    assert _failed(result) == set()
+    assert _failed(result) == set(), result["stages"]
     assert code == 0
     stages = {stage["stage"]: stage["detail"] for stage in result["stages"]}
     assert list(stages)[:9] == [
