@@ -1,0 +1,375 @@
+"""Configuration of an endpoint: what Alice's or Bob's YAML may say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+
+from bellrelay.settings.load import check, load
+from bellrelay.settings.model import (
+    Address,
+    FileModel,
+    Health,
+    Model,
+    Name,
+    allowed,
+    between,
+    is_loopback,
+)
+
+__all__ = [
+    "BlockSettings",
+    "EndpointConfig",
+    "IntensityMonitorSettings",
+    "KeyPoolSettings",
+    "LadderSettings",
+    "PeerSettings",
+    "RandomHealthSettings",
+    "ReconcileSettings",
+    "RelaySettings",
+    "SecuritySettings",
+    "SourceSettings",
+    "StoreSettings",
+    "Tls",
+    "check_endpoint_config",
+    "load_endpoint_config",
+]
+
+_MAX_SLOTS = 10**15
+
+
+def _slots(value: Any) -> Any:
+    error = allowed(f"1000 to {_MAX_SLOTS} slots, a whole number, also as 1.0e+10")
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise error
+    if not 1000 <= value <= _MAX_SLOTS or value != int(value):
+        raise error
+    return int(value)
+
+
+Slots = Annotated[int, BeforeValidator(_slots), WithJsonSchema({"type": "integer"})]
+_Epsilon = between(1e-30, 0.01)
+_Intensity = between(0.0, 10.0, "photons per pulse")
+_Probability = between(0.0, 1.0)
+
+
+class Tls(Model):
+    """Mutual TLS: both sides show a certificate."""
+
+    certificate: Path = Field(description="this endpoint's certificate, PEM")
+    key: Path = Field(description="its private key, PEM")
+    ca: Path = Field(description="who signs the other side's certificate, PEM")
+
+
+class RelaySettings(Model):
+    """The relay whose announcements are processed."""
+
+    id: Name = Field(description="its relay_id; another one's announcements are refused")
+    connect: Address | None = Field(default=None, description="HOST:PORT of its fan-out")
+    tls: Tls | None = Field(default=None, description="needed with connect unless plain")
+    name: str | None = Field(
+        default=None, description="name in its certificate; none: the host of connect"
+    )
+    plain: bool = Field(default=False, description="no TLS: to a loopback address only")
+    unix_socket: Path | None = Field(
+        default=None, description="instead of connect: its socket on this machine"
+    )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> RelaySettings:
+        if (self.connect is None) == (self.unix_socket is None):
+            raise allowed("either connect or unix_socket")
+        if self.connect is None:
+            if self.tls is not None or self.plain:
+                raise allowed("tls and plain need connect")
+            return self
+        if self.plain == (self.tls is not None):
+            raise allowed("connect needs tls, or plain: true to a loopback address")
+        if self.plain and not is_loopback(self.connect):
+            raise allowed("plain connects to a loopback address only")
+        return self
+
+
+class PeerSettings(Model):
+    """The channel between the two endpoints: always TLS, both sides with certificates."""
+
+    listen: Address | None = Field(default=None, description="HOST:PORT; one endpoint listens")
+    connect: Address | None = Field(default=None, description="HOST:PORT; the other connects")
+    name: str = Field(min_length=1, max_length=253, description="name in the peer's certificate")
+    tls: Tls
+
+    @model_validator(mode="after")
+    def _one_way(self) -> PeerSettings:
+        if (self.listen is None) == (self.connect is None):
+            raise allowed("either listen or connect")
+        return self
+
+
+class SourceSettings(Model):
+    """Where it stands what was sent; further keys are the plugin's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    plugin: Name = Field(
+        description="`files`, or another entry point of the group `bellrelay.sources`"
+    )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The plugin's own keys."""
+        return dict(self.model_extra or {})
+
+
+class LadderSettings(Model):
+    """Declared intensities and probabilities of a sender; vacuum (o) takes the rest."""
+
+    s: Annotated[float, _Intensity] = Field(
+        description="mean photon number of the signal, sent in Z; key comes from it alone"
+    )
+    mu: Annotated[float, _Intensity] = Field(description="stronger decoy, sent in X")
+    nu: Annotated[float, _Intensity] = Field(description="weaker decoy, sent in X")
+    o: Annotated[float, _Intensity] = Field(default=0.0, description="vacuum")
+    p_s: Annotated[float, _Probability] = Field(description="probability of s")
+    p_mu: Annotated[float, _Probability] = Field(description="probability of mu")
+    p_nu: Annotated[float, _Probability] = Field(description="probability of nu")
+    deviation: Annotated[float, between(0.0, 0.1)] = Field(
+        default=0.01,
+        description="relative half-width within which every intensity is guaranteed to lie; "
+        "the bounds take the worst within it, and intensity_monitor holds the sender to it",
+    )
+
+
+class BlockSettings(Model):
+    """Blocks: ranges of slots that both endpoints fix in advance."""
+
+    slots: Slots = Field(description="slots of a block")
+    settle_s: Annotated[float, between(0.0, 3600.0, "s")] = Field(
+        default=5.0, description="wait for announcements after a block's last slot"
+    )
+    max_in_flight: Annotated[int, between(1, 64)] = Field(
+        default=4, description="blocks in work at once; further ones wait"
+    )
+
+
+class SecuritySettings(Model):
+    """Epsilons of every block, and rules that are fixed before any data."""
+
+    secrecy: Annotated[float, _Epsilon] = Field(default=1e-10, description="epsilon of secrecy")
+    correctness: Annotated[float, _Epsilon] = Field(
+        default=1e-15, description="probability that keys differ unnoticed"
+    )
+    authentication: Annotated[float, _Epsilon] = Field(
+        default=1e-15, description="probability that a forgery passes, all messages together"
+    )
+    length_rule: Literal["variable", "fixed"] = Field(
+        default="variable",
+        description="`variable`: length from the data; `fixed`: fixed_length_bits or no key",
+    )
+    fixed_length_bits: Annotated[int, between(1, 10**10, "bits")] | None = Field(
+        default=None, description="needed with `fixed`"
+    )
+    outcomes: Literal["pooled", "separate"] = Field(
+        default="pooled", description="one bound on both Bell outcomes, or one on each"
+    )
+
+
+class ReconcileSettings(Model):
+    """Correction of errors."""
+
+    method: Literal["auto", "ldpc", "cascade"] = Field(
+        default="auto", description="`auto`: cascade for short blocks, ldpc for long ones"
+    )
+
+
+class StoreSettings(Model):
+    """State of blocks and keys that wait for delivery."""
+
+    directory: Path = Field(description="its own directory; made if it is missing")
+
+
+class KeyPoolSettings(Model):
+    """One-time key that authenticates the channel between the endpoints."""
+
+    file: Path = Field(description="the pool; both endpoints begin with the same")
+    reserve_bits: Annotated[int, between(0, 10**9, "bits")] = Field(
+        default=65536, description="kept back; below it no block begins"
+    )
+    refill_share: Annotated[float, between(0.0, 1.0)] = Field(
+        default=0.1, description="share of every produced key that goes into the pool"
+    )
+
+
+class RandomHealthSettings(Model):
+    """Tests of the sender's random choices, NIST SP 800-90B section 4.4 and more."""
+
+    slots_per_block: Annotated[int, between(0, 10**12, "slots, 0 all")] = Field(
+        default=1 << 20, description="slots tested in a block, in one piece at a place drawn anew"
+    )
+    alpha: Annotated[float, between(2.0**-80, 2.0**-20)] = Field(
+        default=2.0**-40, description="false alarms per sample of the continuous tests"
+    )
+    bit_min_entropy: Annotated[float, between(0.1, 1.0, "bits")] = Field(
+        default=1.0, description="claimed per bit sent"
+    )
+    setting_min_entropy: Annotated[float, between(0.01, 2.0, "bits")] | None = Field(
+        default=None, description="claimed per setting; none: of the declared probabilities"
+    )
+    share_alpha: Annotated[float, between(1e-15, 0.01)] = Field(
+        default=1e-9, description="false alarms per block of the test of declared probabilities"
+    )
+
+
+class IntensityMonitorSettings(Model):
+    """What a power monitor says of this sender's intensities."""
+
+    input: Literal["file", "source", "none"] = Field(
+        description="`file`: a text file that the monitor appends to; `source`: the source's "
+        "plugin; `none`: the declared deviation is taken on trust"
+    )
+    file: Path | None = Field(default=None, description="needed with `file`")
+    calibration: Annotated[float, between(0.0, 0.1)] = Field(
+        default=0.002, description="relative uncertainty of the monitor's own calibration"
+    )
+    window_s: Annotated[float, between(1.0, 86400.0, "s")] = Field(
+        default=600.0, description="readings of so long a time enter a bound"
+    )
+    max_age_s: Annotated[float, between(0.1, 86400.0, "s")] = Field(
+        default=10.0, description="without a reading for so long, no block is accepted"
+    )
+    min_readings: Annotated[int, between(2, 1_000_000)] = Field(
+        default=20, description="readings per setting that a bound needs"
+    )
+    coverage: Annotated[float, between(0.5, 0.999999)] = Field(
+        default=0.9999, description="share of readings that the bound holds for"
+    )
+    epsilon: Annotated[float, between(1e-15, 0.05)] = Field(
+        default=1e-10, description="probability that it does not, per setting"
+    )
+    stability: Annotated[float, between(0.0001, 0.1)] = Field(
+        default=0.01, description="deviation up to which a setting is called stable"
+    )
+    vacuum_limit: Annotated[float, between(0.0, 0.1, "photons per pulse")] = Field(
+        default=0.001, description="most light in a setting that is declared as none"
+    )
+
+
+class EndpointConfig(FileModel):
+    """Everything that an endpoint's YAML says."""
+
+    endpoint_id: Name = Field(description="name of this endpoint: letters, digits, . _ -")
+    peer_id: Name = Field(description="endpoint_id of the other one")
+    role: Literal["alice", "bob"] = Field(description="which of the two; Bob flips and corrects")
+    relay: RelaySettings
+    peer: PeerSettings
+    source: SourceSettings
+    alice: LadderSettings
+    bob: LadderSettings
+    block: BlockSettings
+    security: SecuritySettings = SecuritySettings()
+    reconcile: ReconcileSettings = ReconcileSettings()
+    store: StoreSettings
+    key_pool: KeyPoolSettings
+    random_health: RandomHealthSettings = RandomHealthSettings()
+    intensity_monitor: IntensityMonitorSettings
+    health: Health = Health()
+
+    @property
+    def own_ladder(self) -> LadderSettings:
+        """What this endpoint's sender is declared to send."""
+        return self.alice if self.role == "alice" else self.bob
+
+    def agreed(self) -> dict[str, Any]:
+        """What both endpoints must have set alike, for them to compare; plain JSON values."""
+        alice, bob = self.endpoint_id, self.peer_id
+        if self.role == "bob":
+            alice, bob = bob, alice
+        values = self.model_dump(mode="json", include={"alice", "bob", "security", "reconcile"})
+        return {
+            "endpoints": [alice, bob],
+            "relay": self.relay.id,
+            "block_slots": self.block.slots,
+            **values,
+        }
+
+    def faults(self) -> list[tuple[str, object, str]]:
+        """What contradicts itself between keys: key, value, allowed."""
+        out: list[tuple[str, object, str]] = []
+        if self.peer_id == self.endpoint_id:
+            out.append(("peer_id", self.peer_id, "another than endpoint_id"))
+        for party in ("alice", "bob"):
+            out += _ladder_faults(party, getattr(self, party))
+        fixed = self.security.length_rule == "fixed"
+        if fixed != (self.security.fixed_length_bits is not None):
+            out.append(
+                (
+                    "security.fixed_length_bits",
+                    self.security.fixed_length_bits,
+                    "a number of bits with length_rule fixed, and only then",
+                )
+            )
+        monitor = self.intensity_monitor
+        if (monitor.input == "file") != (monitor.file is not None):
+            out.append(
+                (
+                    "intensity_monitor.file",
+                    monitor.file and str(monitor.file),
+                    "a file with input: file, and only then",
+                )
+            )
+        if monitor.max_age_s > monitor.window_s:
+            out.append(("intensity_monitor.max_age_s", monitor.max_age_s, "at most window_s"))
+        deviation = self.own_ladder.deviation
+        if monitor.input != "none" and deviation <= monitor.calibration:
+            out.append(
+                (
+                    f"{self.role}.deviation",
+                    deviation,
+                    "more than intensity_monitor.calibration, or no reading could ever hold it",
+                )
+            )
+        return out
+
+
+def _ladder_faults(party: str, ladder: LadderSettings) -> list[tuple[str, object, str]]:
+    out: list[tuple[str, object, str]] = []
+    if not ladder.mu > ladder.nu > ladder.o:
+        values = [ladder.mu, ladder.nu, ladder.o]
+        out.append((f"{party}.mu, nu, o", values, "mu > nu > o >= 0"))
+    if ladder.s <= 0.0:
+        out.append((f"{party}.s", ladder.s, "more than 0"))
+    probabilities = [ladder.p_s, ladder.p_mu, ladder.p_nu]
+    if min(probabilities) <= 0.0 or math.fsum(probabilities) >= 1.0:
+        out.append(
+            (
+                f"{party}.p_s, p_mu, p_nu",
+                probabilities,
+                "each more than 0, the sum below 1: the rest is o's",
+            )
+        )
+    return out
+
+
+def check_endpoint_config(values: object, origin: str = "configuration") -> EndpointConfig:
+    """A configuration from what the YAML gave.
+
+    Raises
+    ------
+    ConfigError
+        One line per fault.
+    """
+    return check(EndpointConfig, values, origin)
+
+
+def load_endpoint_config(path: Path) -> EndpointConfig:
+    """Read an endpoint's YAML.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, no YAML, or wrong; one line per fault.
+    """
+    return load(EndpointConfig, path)
