@@ -1,0 +1,447 @@
+"""Messages between Alice and Bob: what each says about a block, and how the channel keeps order.
+
+A message travels as one frame over a byte stream that TLS protects: its length, a header, a body.
+Whatever is secret stays in bodies, which no representation shows. Numbers are little endian.
+
+Frame: length of what follows (u32), then kind (u8), exchange (u8), acquisition (u32), block index
+(u64), sequence (u64), acknowledged (u64), body. ``sequence`` numbers the messages about blocks of
+one session in each direction, from 0; HELLO and ALIVE have none and say 0. ``acknowledged`` is the
+sequence that the sender expects next, so that a connection that breaks loses nothing.
+
+Order of the messages about one block (A Alice, B Bob; a TAG ends what its sender vouches for):
+
+=========  ====================================================================================
+COMMIT     A COMMIT, B COMMIT, B TAG, A TAG
+SIFT       A REVEAL, B REVEAL, B TALLIES, B TAG, A TALLIES, A TAG
+RECONCILE  A START, RECONCILE both ways, A VERIFY, B VERIFIED, B TAG, A TAG
+AMPLIFY    A AMPLIFY, B PENDING, B TAG, A VERDICT, A TAG
+=========  ====================================================================================
+
+ABORT may take the place of any message but A VERDICT.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from enum import IntEnum
+from itertools import pairwise
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BODY_LIMITS",
+    "FRAME_HEADER_BYTES",
+    "PEER_PROTOCOL_VERSION",
+    "Abort",
+    "Amplify",
+    "Commit",
+    "Exchange",
+    "Hello",
+    "Kind",
+    "OpenBlock",
+    "OpenBlocks",
+    "PeerFrame",
+    "PeerMessageError",
+    "Pending",
+    "Reveal",
+    "Start",
+    "Tag",
+    "Tallies",
+    "Verdict",
+    "Verified",
+    "Verify",
+]
+
+PEER_PROTOCOL_VERSION = 1
+FRAME_HEADER_BYTES = 34
+_HEADER = struct.Struct("<IBBIQQQ")
+_DIGEST_BYTES = 32
+
+
+class PeerMessageError(ValueError):
+    """Not what a peer of this protocol sends."""
+
+
+class Exchange(IntEnum):
+    """What a message is part of; each has its own transcript and its own tags."""
+
+    CHANNEL = 0
+    """Not about a block."""
+    COMMIT = 1
+    SIFT = 2
+    RECONCILE = 3
+    AMPLIFY = 4
+
+
+class Kind(IntEnum):
+    """What a frame says."""
+
+    HELLO = 1
+    ALIVE = 2
+    OPEN = 3
+    COMMIT = 16
+    REVEAL = 17
+    TALLIES = 18
+    START = 19
+    RECONCILE = 20
+    VERIFY = 21
+    VERIFIED = 22
+    AMPLIFY = 23
+    PENDING = 24
+    VERDICT = 25
+    TAG = 26
+    ABORT = 27
+
+
+_SMALL = 1 << 10
+_LARGE = 1 << 27
+BODY_LIMITS: dict[Kind, int] = {
+    Kind.HELLO: _SMALL,
+    Kind.ALIVE: 0,
+    Kind.OPEN: 1 << 16,
+    Kind.COMMIT: 1 << 16,
+    Kind.REVEAL: _LARGE,
+    Kind.TALLIES: _SMALL,
+    Kind.START: _SMALL,
+    Kind.RECONCILE: _LARGE,
+    Kind.VERIFY: _SMALL,
+    Kind.VERIFIED: _SMALL,
+    Kind.AMPLIFY: _LARGE,
+    Kind.PENDING: _SMALL,
+    Kind.VERDICT: _SMALL,
+    Kind.TAG: _SMALL,
+    Kind.ABORT: _SMALL,
+}
+"""Longest body of each kind, in bytes: known before a byte of it is read."""
+
+
+def _need(ok: bool, what: str) -> None:
+    if not ok:
+        raise PeerMessageError(what)
+
+
+@dataclass(frozen=True)
+class PeerFrame:
+    """One message with its header. acquisition, index: of the block, 0 where it is about none."""
+
+    kind: Kind
+    exchange: Exchange = Exchange.CHANNEL
+    acquisition: int = 0
+    index: int = 0
+    sequence: int = 0
+    acknowledged: int = 0
+    body: bytes = field(default=b"", repr=False)
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse_header`, the body behind it.
+
+        Raises
+        ------
+        PeerMessageError
+            The body is longer than its kind allows.
+        """
+        _need(len(self.body) <= BODY_LIMITS[self.kind], f"{self.kind.name}: body too long")
+        return (
+            _HEADER.pack(
+                FRAME_HEADER_BYTES - 4 + len(self.body),
+                self.kind,
+                self.exchange,
+                self.acquisition,
+                self.index,
+                self.sequence,
+                self.acknowledged,
+            )
+            + self.body
+        )
+
+    @classmethod
+    def parse_header(cls, header: bytes) -> tuple[PeerFrame, int]:
+        """The frame without its body, and the length of the body in bytes.
+
+        Raises
+        ------
+        PeerMessageError
+            Not a header, or a body longer than the kind allows: read nothing more.
+        """
+        _need(len(header) == FRAME_HEADER_BYTES, "frame: header cut off")
+        length, kind, exchange, acquisition, index, sequence, acknowledged = _HEADER.unpack(header)
+        _need(kind in Kind.__members__.values(), f"frame: unknown kind {kind}")
+        _need(exchange in Exchange.__members__.values(), f"frame: unknown exchange {exchange}")
+        size = length - (FRAME_HEADER_BYTES - 4)
+        _need(0 <= size <= BODY_LIMITS[Kind(kind)], f"{Kind(kind).name}: a body of {size} bytes")
+        frame = cls(Kind(kind), Exchange(exchange), acquisition, index, sequence, acknowledged)
+        return frame, size
+
+    def transcribed(self) -> bytes:
+        """What a transcript holds of it: everything but the channel's own counters."""
+        head = struct.pack("<BBIQ", self.kind, self.exchange, self.acquisition, self.index)
+        return head + self.body
+
+
+class _Fixed:
+    """Bodies of one struct."""
+
+    KIND: ClassVar[Kind]
+    _LAYOUT: ClassVar[struct.Struct]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Raises PeerMessageError: wrong length or a value that cannot be."""
+        _need(len(body) == cls._LAYOUT.size, f"{cls.KIND.name}: {len(body)} bytes")
+        return cls(*cls._LAYOUT.unpack(body))
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        names = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return self._LAYOUT.pack(*(getattr(self, name) for name in names))
+
+
+@dataclass(frozen=True)
+class Hello(_Fixed):
+    """First message of every connection, both ways.
+
+    role : 0 Alice, 1 Bob. session : of the sender's process, random. known : the receiver's
+    session that the sender last spoke with, zeros if none. expects : sequence that the sender
+    expects next if both sessions go on. parameters : digest of what both must have in common.
+    """
+
+    KIND: ClassVar = Kind.HELLO
+    _LAYOUT: ClassVar = struct.Struct("<HB16s16sQ32s")
+    version: int
+    role: int
+    session: bytes
+    known: bytes
+    expects: int
+    parameters: bytes
+
+
+@dataclass(frozen=True)
+class OpenBlock:
+    """A block that its sender has begun and not ended. state : code of its state."""
+
+    acquisition: int
+    index: int
+    state: int
+
+
+@dataclass(frozen=True)
+class OpenBlocks:
+    """First message of a new session: all blocks that the sender has begun and not ended."""
+
+    KIND: ClassVar = Kind.OPEN
+    _LAYOUT: ClassVar = struct.Struct("<IQB")
+    blocks: tuple[OpenBlock, ...]
+
+    @classmethod
+    def parse(cls, body: bytes) -> OpenBlocks:
+        """Raises PeerMessageError: not whole entries."""
+        _need(len(body) % cls._LAYOUT.size == 0, "OPEN: not whole entries")
+        return cls(tuple(OpenBlock(*entry) for entry in cls._LAYOUT.iter_unpack(body)))
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        return b"".join(self._LAYOUT.pack(b.acquisition, b.index, b.state) for b in self.blocks)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """The sender holds the complete list of the block.
+
+    announced : its length. digest : of the list, the block and what both have agreed upon.
+    removed : slot ranges [first, end) in which the sender sent nothing or lost the record of what
+    it sent; in order, apart from each other.
+    """
+
+    KIND: ClassVar = Kind.COMMIT
+    _RANGE: ClassVar = struct.Struct("<QQ")
+    announced: int
+    digest: bytes
+    removed: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def parse(cls, body: bytes) -> Commit:
+        """Raises PeerMessageError: cut off, or ranges that are empty, overlap or go back."""
+        head, tail = body[: 8 + _DIGEST_BYTES], body[8 + _DIGEST_BYTES :]
+        _need(len(head) == 8 + _DIGEST_BYTES, "COMMIT: cut off")
+        _need(len(tail) % cls._RANGE.size == 0, "COMMIT: not whole ranges")
+        removed = tuple(cls._RANGE.iter_unpack(tail))
+        edges = [edge for both in removed for edge in both]
+        _need(all(x < y for x, y in pairwise(edges)), "COMMIT: ranges")
+        return cls(struct.unpack_from("<Q", head)[0], head[8:], removed)
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        ranges = b"".join(self._RANGE.pack(*both) for both in self.removed)
+        return struct.pack("<Q", self.announced) + self.digest + ranges
+
+
+@dataclass(frozen=True, eq=False)
+class Reveal:
+    """Settings of the announced slots, and the bits of those that cannot make key.
+
+    setting : (n,) uint8, 0..3. bit : (k,) uint8, bits of the slots with a setting other than 0, in
+    order.
+    """
+
+    KIND: ClassVar = Kind.REVEAL
+    setting: NDArray[np.uint8] = field(repr=False)
+    bit: NDArray[np.uint8] = field(repr=False)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Reveal:
+        """Raises PeerMessageError: lengths that contradict each other, padding that is not 0."""
+        _need(len(body) >= 8, "REVEAL: cut off")
+        n = struct.unpack_from("<Q", body)[0]
+        # Before anything of that size is made.
+        _need(8 + (n + 3) // 4 <= len(body), "REVEAL: fewer settings than it says")
+        packed = np.frombuffer(body, np.uint8, offset=8)
+        quads, rest = packed[: (n + 3) // 4], packed[(n + 3) // 4 :]
+        settings = np.empty((quads.size, 4), np.uint8)
+        for i in range(4):
+            settings[:, i] = quads >> np.uint8(2 * i) & np.uint8(3)
+        _need(not settings.reshape(-1)[n:].any(), "REVEAL: padding")
+        setting = settings.reshape(-1)[:n]
+        k = int(np.count_nonzero(setting))
+        _need(rest.size == (k + 7) // 8, "REVEAL: wrong number of bits")
+        bits = np.unpackbits(rest)
+        _need(not bits[k:].any(), "REVEAL: padding")
+        return cls(setting, bits[:k])
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        n = self.setting.size
+        padded = np.zeros(4 * ((n + 3) // 4), np.uint8)
+        padded[:n] = self.setting
+        quads = np.zeros(padded.size // 4, np.uint8)
+        for i in range(4):
+            quads |= padded[i::4] << np.uint8(2 * i)
+        return struct.pack("<Q", n) + quads.tobytes() + np.packbits(self.bit).tobytes()
+
+
+@dataclass(frozen=True)
+class Tallies(_Fixed):
+    """Digest of the counts that the sender has made of both parties' settings."""
+
+    KIND: ClassVar = Kind.TALLIES
+    _LAYOUT: ClassVar = struct.Struct("<32s")
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Start(_Fixed):
+    """Reconciliation begins. method : its code. seed : of its public choices.
+
+    error_rate_ppm : what both assume. bits : length of the sifted key.
+    """
+
+    KIND: ClassVar = Kind.START
+    _LAYOUT: ClassVar = struct.Struct("<B32sIQ")
+    method: int
+    seed: bytes
+    error_rate_ppm: int
+    bits: int
+
+
+@dataclass(frozen=True)
+class Verify(_Fixed):
+    """Alice's hash of what was corrected. key : fresh; disclosed : bits, by her count.
+
+    frames : digest of which frames failed.
+    """
+
+    KIND: ClassVar = Kind.VERIFY
+    _LAYOUT: ClassVar = struct.Struct("<32s32sQ32s")
+    key: bytes
+    tag: bytes
+    disclosed: int
+    frames: bytes
+
+
+@dataclass(frozen=True)
+class Verified(_Fixed):
+    """Whether Bob's hash is the same, and how many bits he corrected."""
+
+    KIND: ClassVar = Kind.VERIFIED
+    _LAYOUT: ClassVar = struct.Struct("<BQ")
+    equal: int
+    errors: int
+
+    def __post_init__(self) -> None:
+        _need(self.equal in (0, 1), "VERIFIED: neither yes nor no")
+
+
+@dataclass(frozen=True)
+class Amplify:
+    """Length of the key, how much of it goes to the key pool, and the Toeplitz seed, packed."""
+
+    KIND: ClassVar = Kind.AMPLIFY
+    length: int
+    pool_bits: int
+    seed_packed: bytes = field(repr=False)
+
+    @classmethod
+    def parse(cls, body: bytes) -> Amplify:
+        """Raises PeerMessageError: cut off."""
+        _need(len(body) >= 16, "AMPLIFY: cut off")
+        length, pool_bits = struct.unpack_from("<QQ", body)
+        return cls(length, pool_bits, body[16:])
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        return struct.pack("<QQ", self.length, self.pool_bits) + self.seed_packed
+
+
+@dataclass(frozen=True)
+class Pending(_Fixed):
+    """Bob's key is on his disk and is delivered or destroyed as Alice decides."""
+
+    KIND: ClassVar = Kind.PENDING
+    _LAYOUT: ClassVar = struct.Struct("<Q")
+    length: int
+
+
+@dataclass(frozen=True)
+class Verdict(_Fixed):
+    """Alice's decision about a pending key: 1 deliver, 0 destroy."""
+
+    KIND: ClassVar = Kind.VERDICT
+    _LAYOUT: ClassVar = struct.Struct("<B")
+    deliver: int
+
+    def __post_init__(self) -> None:
+        _need(self.deliver in (0, 1), "VERDICT: neither yes nor no")
+
+
+@dataclass(frozen=True)
+class Tag(_Fixed):
+    """Tag over the transcript so far, and where in the pool its key begins."""
+
+    KIND: ClassVar = Kind.TAG
+    _LAYOUT: ClassVar = struct.Struct("<Q16s")
+    index: int
+    tag: bytes
+
+
+@dataclass(frozen=True)
+class Abort:
+    """The block is over. cause : one of a fixed list of words."""
+
+    KIND: ClassVar = Kind.ABORT
+    cause: str
+
+    @classmethod
+    def parse(cls, body: bytes) -> Abort:
+        """Raises PeerMessageError: not a word."""
+        try:
+            cause = body.decode("ascii")
+        except UnicodeDecodeError:
+            raise PeerMessageError("ABORT: no word") from None
+        _need(0 < len(cause) <= 64 and cause.isprintable(), "ABORT: no word")
+        return cls(cause)
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        return self.cause.encode("ascii")
