@@ -1,1 +1,1 @@
-"""Alice and Bob: what they sent, the blocks, the channel between them, and the key that it costs."""
+"""Alice and Bob: what they sent, blocks, the channel between them, and the key that it costs."""
