@@ -14,10 +14,11 @@ Order of the messages about one block (A Alice, B Bob; a TAG ends what its sende
 COMMIT     A COMMIT, B COMMIT, B TAG, A TAG
 SIFT       A REVEAL, B REVEAL, B TALLIES, B TAG, A TALLIES, A TAG
 RECONCILE  A START, RECONCILE both ways, A VERIFY, B VERIFIED, B TAG, A TAG
-AMPLIFY    A AMPLIFY, B PENDING, B TAG, A VERDICT, A TAG
+AMPLIFY    A AMPLIFY, B PENDING, B TAG
+VERDICT    A VERDICT, A TAG
 =========  ====================================================================================
 
-ABORT may take the place of any message but A VERDICT.
+ABORT may take the place of any message up to B PENDING; from then on only A VERDICT counts.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ class Exchange(IntEnum):
     SIFT = 2
     RECONCILE = 3
     AMPLIFY = 4
+    VERDICT = 5
 
 
 class Kind(IntEnum):

@@ -1,0 +1,362 @@
+"""State of blocks, finished keys and the relay's standing, on disk before anything depends on it.
+
+One SQLite file, of mode 0600, written with synchronous=FULL: when a method returns, what it wrote
+survives the loss of power. Keys lie in it in clear, as the file's mode is all that protects them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .block import BlockId, BlockState, Cause, allowed_steps
+
+__all__ = ["BlockRow", "BlockStore", "StoreError", "StoredKey", "StoredVerdict"]
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS block (
+    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL,
+    cause TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
+    sequence INTEGER NOT NULL, digest BLOB NOT NULL DEFAULT x'',
+    record TEXT NOT NULL DEFAULT '{}', begun_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+    PRIMARY KEY (acquisition, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS verdict (
+    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, deliver INTEGER NOT NULL,
+    tag_index INTEGER NOT NULL, tag BLOB NOT NULL,
+    PRIMARY KEY (acquisition, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS key (
+    key_id TEXT PRIMARY KEY, acquisition INTEGER NOT NULL, number INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL, length INTEGER NOT NULL, packed BLOB NOT NULL,
+    record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
+    UNIQUE (acquisition, number)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS relay (
+    relay_id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, since_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+"""
+
+
+class StoreError(OSError):
+    """The store cannot be used, or was asked for a step that no block takes."""
+
+
+@dataclass(frozen=True)
+class BlockRow:
+    """A block as it stands on disk.
+
+    sequence : of the relay's record at which its announcements begin. digest : of its complete
+    list, empty until that was known. record : what is known of it, without any secret.
+    """
+
+    block: BlockId
+    state: BlockState
+    cause: str
+    detail: str
+    sequence: int
+    digest: bytes
+    record: Mapping[str, Any]
+    begun_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True)
+class StoredVerdict:
+    """Alice's decision and its tag, to be said again word for word."""
+
+    deliver: bool
+    tag_index: int
+    tag: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
+class StoredKey:
+    """A key. packed : bits in big-endian order, ``length`` of them. record : how it came about."""
+
+    key_id: str
+    block: BlockId
+    confirmed: bool
+    length: int
+    record: Mapping[str, Any]
+    stored_ns: int
+    packed: bytes = field(repr=False)
+
+
+class BlockStore:
+    """The store of one endpoint; its methods may be called from any thread.
+
+    Raises
+    ------
+    StoreError
+        The file cannot be opened or is another endpoint's.
+    """
+
+    def __init__(self, directory: Path, owner: str) -> None:
+        self.path = directory / "blocks.sqlite"
+        self._lock = threading.RLock()
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Before SQLite could make it with the modes that the umask leaves.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            os.chmod(self.path, 0o600)
+            self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            # What is deleted is overwritten: aborted keys do not stay on the disk's free pages.
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._db.executescript(_SCHEMA)
+            with self._write() as db:
+                db.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (owner,))
+            found = self._db.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()[0]
+        except (OSError, sqlite3.Error) as error:
+            raise StoreError(f"{self.path}: {error}") from error
+        if found != owner:
+            self._db.close()
+            raise StoreError(f"{self.path}: belongs to {found}, not to {owner}")
+
+    @contextmanager
+    def _write(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            self._db.close()
+
+    # ------------------------------------------------------------------------------- blocks
+
+    def begin(self, block: BlockId, sequence: int) -> None:
+        """A block is being collected from this record on; nothing if it is known already."""
+        now = time.time_ns()
+        with self._write() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO block (acquisition, number, state, sequence, begun_ns,"
+                " changed_ns) VALUES (?, ?, ?, ?, ?, ?)",
+                (block.acquisition, block.index, BlockState.COLLECTING, sequence, now, now),
+            )
+
+    def commit_list(self, block: BlockId, digest: bytes) -> bool:
+        """Put down the digest of the complete list; False if another one was put down before."""
+        with self._write() as db:
+            db.execute(
+                "UPDATE block SET digest = ? WHERE acquisition = ? AND number = ? AND digest = x''",
+                (digest, block.acquisition, block.index),
+            )
+            return self._row(block).digest == digest
+
+    def advance(
+        self,
+        block: BlockId,
+        state: BlockState,
+        record: Mapping[str, Any] | None = None,
+        cause: Cause | None = None,
+        detail: str = "",
+    ) -> None:
+        """Go to a state that may follow; ``record`` is added to what is known of the block.
+
+        An aborted block's pending key is destroyed in the same step.
+        """
+        with self._write() as db:
+            self._advance(db, block, state, record, cause, detail)
+            if state is BlockState.ABORTED:
+                db.execute(
+                    "DELETE FROM key WHERE acquisition = ? AND number = ? AND confirmed = 0",
+                    (block.acquisition, block.index),
+                )
+
+    def _advance(
+        self,
+        db: sqlite3.Connection,
+        block: BlockId,
+        state: BlockState,
+        record: Mapping[str, Any] | None,
+        cause: Cause | None = None,
+        detail: str = "",
+    ) -> None:
+        row = self._row(block)
+        if state not in allowed_steps(row.state):
+            raise StoreError(f"block {block}: {row.state.word} to {state.word} is no step")
+        db.execute(
+            "UPDATE block SET state = ?, cause = ?, detail = ?, record = ?, changed_ns = ?"
+            " WHERE acquisition = ? AND number = ?",
+            (
+                state,
+                "" if cause is None else str(cause),
+                detail,
+                json.dumps({**row.record, **(record or {})}),
+                time.time_ns(),
+                block.acquisition,
+                block.index,
+            ),
+        )
+
+    def _row(self, block: BlockId) -> BlockRow:
+        row = self.find(block)
+        if row is None:
+            raise StoreError(f"block {block}: not known")
+        return row
+
+    def find(self, block: BlockId) -> BlockRow | None:
+        """What is known of a block."""
+        rows = self._rows("WHERE acquisition = ? AND number = ?", block.acquisition, block.index)
+        return rows[0] if rows else None
+
+    def open_blocks(self) -> list[BlockRow]:
+        """Blocks that have not ended, in order."""
+        return self._rows("WHERE state < ?", BlockState.STORED)
+
+    def latest(self) -> BlockRow | None:
+        """The last block that was begun."""
+        rows = self._rows("", limit="DESC LIMIT 1")
+        return rows[0] if rows else None
+
+    def blocks(self) -> list[BlockRow]:
+        """All, in order."""
+        return self._rows("")
+
+    def counts(self) -> dict[str, int]:
+        """Number of blocks by state, and of aborted ones by cause (as ``aborted:CAUSE``)."""
+        with self._lock:
+            states = self._db.execute("SELECT state, count(*) FROM block GROUP BY state")
+            counts = {BlockState(s).word: n for s, n in states}
+            causes = self._db.execute(
+                "SELECT cause, count(*) FROM block WHERE state = ? GROUP BY cause",
+                (BlockState.ABORTED,),
+            )
+            return counts | {f"aborted:{cause}": n for cause, n in causes}
+
+    def _rows(self, where: str, *values: int, limit: str = "") -> list[BlockRow]:
+        order = f"ORDER BY acquisition {limit.split(' ')[0]}, number {limit}"
+        with self._lock:
+            found = self._db.execute(
+                "SELECT acquisition, number, state, cause, detail, sequence, digest, record,"
+                f" begun_ns, changed_ns FROM block {where} {order}",
+                values,
+            ).fetchall()
+        return [
+            BlockRow(
+                BlockId(r[0], r[1]),
+                BlockState(r[2]),
+                r[3],
+                r[4],
+                r[5],
+                bytes(r[6]),
+                json.loads(r[7]),
+                r[8],
+                r[9],
+            )
+            for r in found
+        ]
+
+    # --------------------------------------------------------------------------------- keys
+
+    def put_pending(
+        self, block: BlockId, key_id: str, packed: bytes, length: int, record: Mapping[str, Any]
+    ) -> None:
+        """Put down a key that is not to be used yet; the block is amplified."""
+        with self._write() as db:
+            self._advance(db, block, BlockState.AMPLIFIED, record)
+            db.execute(
+                "INSERT INTO key VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+                (
+                    key_id,
+                    block.acquisition,
+                    block.index,
+                    length,
+                    packed,
+                    json.dumps(dict(record)),
+                    time.time_ns(),
+                ),
+            )
+
+    def confirm(self, block: BlockId, verdict: StoredVerdict | None = None) -> None:
+        """The block's key may be used; Alice puts down her verdict in the same step."""
+        with self._write() as db:
+            self._advance(db, block, BlockState.STORED, None)
+            db.execute(
+                "UPDATE key SET confirmed = 1 WHERE acquisition = ? AND number = ?",
+                (block.acquisition, block.index),
+            )
+            if verdict is not None:
+                self._put_verdict(db, block, verdict)
+
+    def put_verdict(self, block: BlockId, verdict: StoredVerdict) -> None:
+        """Put down the refusal of a key that Bob may hold; the first verdict stands."""
+        with self._write() as db:
+            self._put_verdict(db, block, verdict)
+
+    def _put_verdict(self, db: sqlite3.Connection, block: BlockId, verdict: StoredVerdict) -> None:
+        db.execute(
+            "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
+            (
+                block.acquisition,
+                block.index,
+                int(verdict.deliver),
+                verdict.tag_index,
+                verdict.tag,
+            ),
+        )
+
+    def verdict(self, block: BlockId) -> StoredVerdict | None:
+        """What Alice has decided, if she has said it under a tag."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT deliver, tag_index, tag FROM verdict WHERE acquisition = ? AND number = ?",
+                (block.acquisition, block.index),
+            ).fetchone()
+        return None if row is None else StoredVerdict(bool(row[0]), row[1], bytes(row[2]))
+
+    def keys(self, *, confirmed: bool = True) -> list[StoredKey]:
+        """Keys that may be used, in the order of their blocks; or those that may not yet."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT key_id, acquisition, number, confirmed, length, record, stored_ns, packed"
+                " FROM key WHERE confirmed = ? ORDER BY acquisition, number",
+                (int(confirmed),),
+            ).fetchall()
+        return [
+            StoredKey(
+                r[0], BlockId(r[1], r[2]), bool(r[3]), r[4], json.loads(r[5]), r[6], bytes(r[7])
+            )
+            for r in found
+        ]
+
+    # -------------------------------------------------------------------------------- relay
+
+    def quarantine(self, relay_id: str, cause: Cause, detail: str = "") -> None:
+        """Believe this relay nothing more; the first cause stays."""
+        with self._write() as db:
+            db.execute(
+                "INSERT OR IGNORE INTO relay VALUES (?, ?, ?, ?)",
+                (relay_id, str(cause), detail, time.time_ns()),
+            )
+
+    def release(self, relay_id: str) -> bool:
+        """Believe it again, as an operator says; whether it was in quarantine."""
+        with self._write() as db:
+            return db.execute("DELETE FROM relay WHERE relay_id = ?", (relay_id,)).rowcount > 0
+
+    def quarantined(self, relay_id: str) -> tuple[str, str, int] | None:
+        """Cause, detail and time (UTC ns) of its quarantine."""
+        with self._lock:
+            row = self._db.execute(
+                "SELECT cause, detail, since_ns FROM relay WHERE relay_id = ?", (relay_id,)
+            ).fetchone()
+        return None if row is None else (str(row[0]), str(row[1]), int(row[2]))
