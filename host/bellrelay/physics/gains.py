@@ -21,11 +21,14 @@ that are blind in the late window are derived here in the same way; no published
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import i0
+
+from bellrelay.wire.outcomes import Outcome
 
 from .bessel import i0_difference, i0_second_difference
 from .relay_model import Basis, Floats, RelayModel
@@ -63,6 +66,15 @@ class BellGains:
     def both(self) -> OutcomeGain:
         """The two outcomes pooled."""
         return self.psi_plus + self.psi_minus
+
+    def pooled(self, outcomes: Iterable[Outcome]) -> OutcomeGain:
+        """These outcomes pooled; ValueError if there is none."""
+        chosen = set(outcomes)
+        if not chosen:
+            raise ValueError("outcomes: at least one of psi-plus and psi-minus")
+        if chosen == set(Outcome):
+            return self.both
+        return self.psi_minus if Outcome.PSI_MINUS in chosen else self.psi_plus
 
 
 def bob_flips(outcome_is_psi_minus: bool, basis: Basis) -> bool:
