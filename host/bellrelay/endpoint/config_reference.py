@@ -15,8 +15,8 @@ __all__ = ["reference_page"]
 
 _HEAD = """# Configuration of an endpoint
 
-`bellrelay endpoint --config FILE.yaml` reads these keys, for Alice and for Bob. An unknown key is an
-error, so is a value out of range: the line names file, key, value and what is allowed. An
+`bellrelay endpoint --config FILE.yaml` reads these keys, for Alice and for Bob. An unknown key is
+an error, so is a value out of range: the line names file, key, value and what is allowed. An
 [example](../../deploy/endpoint.example.yaml) has most of them.
 
 Both files must agree in `alice`, `bob`, `security`, `reconcile`, `block.slots` and the relay; the

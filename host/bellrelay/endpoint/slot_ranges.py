@@ -20,7 +20,7 @@ def no_ranges() -> Ranges:
 def union(*parts: ArrayLike) -> Ranges:
     """Every slot that is in one of them: sorted, disjoint, none empty, none that touch.
 
-    What Alice's or Bob's sender dropped is dropped of both: their union leaves the pulse pairs sent.
+    What one sender dropped is dropped of both: their union leaves the pulse pairs sent.
 
     Raises
     ------
