@@ -1,12 +1,13 @@
 """Words of frames to bytes of the link.
 
 Timing, exactly. A word that is pushed in clock ``k`` counts in ``level`` from clock ``k + 1`` on
-and can be popped from clock ``k + 4`` on: it waits in a register then, so that nothing of the link
-reaches the memory in its own clock. The serializer holds one popped word, which ``level`` no longer
-counts. It pops in a clock in which a word can be popped and either it holds nothing, or the last
-byte of the word that it holds is taken in this very clock. It offers the first byte (the lowest) in
-the clock after the pop. So a word that meets an empty buffer and serializer leaves, at one byte per
-clock, in the clocks ``k + 5 .. k + 8``, and the words behind it follow without a gap.
+and can be popped from clock ``k + 5`` on: a memory answers late in its clock, so what it says goes
+into a register, and then waits in another, so that nothing of the link reaches the memory. The
+serializer holds one popped word, which ``level`` no longer counts. It pops in a clock in which a
+word can be popped and either it holds nothing, or the last byte of the word that it holds is taken
+in this very clock. It offers the first byte (the lowest) in the clock after the pop. So a word that
+meets an empty buffer and serializer leaves, at one byte per clock, in the clocks ``k + 6 .. k + 9``,
+and the words behind it follow without a gap.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class LinkBuffer(wiring.Component):
         pop, taken, full = Signal(), Signal(), Signal()
         written, unread = Signal(), Signal(range(self._depth + 1))
         there = Signal()  # unread > 0
-        fetch, arriving = Signal(), Signal()
+        fetch, arriving, arrived = Signal(), Signal(), Signal()
+        out_of_memory = Signal(32)
         waiting, waits = Signal(32), Signal()
         shift, left = Signal(32), Signal(range(5))
         m.d.comb += [
@@ -63,7 +65,7 @@ class LinkBuffer(wiring.Component):
             write.addr.eq(tail),
             write.data.eq(self.word),
             read.addr.eq(head),
-            fetch.eq(there & ~waits & ~arriving),
+            fetch.eq(there & ~waits & ~arriving & ~arrived),
             self.link_out.valid.eq(left != 0),
             self.link_out.payload.eq(shift[:8]),
             taken.eq(self.link_out.valid & self.link_out.ready),
@@ -78,10 +80,12 @@ class LinkBuffer(wiring.Component):
             unread.eq(unread + written - fetch),
             there.eq(written | Mux(fetch, unread > 1, unread != 0)),
             arriving.eq(fetch),
-            waits.eq(arriving | (waits & ~pop)),
+            arrived.eq(arriving),
+            out_of_memory.eq(read.data),
+            waits.eq(arrived | (waits & ~pop)),
         ]
-        with m.If(arriving):
-            m.d.sync += waiting.eq(read.data)
+        with m.If(arrived):
+            m.d.sync += waiting.eq(out_of_memory)
         with m.If(self.push & ~write.en):
             m.d.sync += self.overrun.eq(1)
         with m.If(pop):

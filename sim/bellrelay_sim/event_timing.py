@@ -33,7 +33,7 @@ SELECT_CLOCKS = 1
 FRAME_START_CLOCKS = 1
 """From the look at a frame to its first word; that is in the link buffer `WORD_CLOCKS` later."""
 
-LINK_POP_CLOCKS = 4
+LINK_POP_CLOCKS = 5
 """From a word's entry into the link buffer to its way out, at least."""
 
 LINK_OFFER_CLOCKS = 1

@@ -34,7 +34,7 @@ def test_every_byte_leaves_in_its_clock(pace: int) -> None:
                 assert ctx.get(dut.link_out.payload) == held[0]
             if held and ready:
                 held.popleft()
-            if fifo and not held and fifo[0][0] <= clock - 4:
+            if fifo and not held and fifo[0][0] <= clock - 5:
                 held.extend(fifo.popleft()[1].to_bytes(4, "little"))
             if push:
                 fifo.append((clock, word))
