@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .slot_ranges import Ranges, union
+from .slot_ranges import Ranges, inside, union
 from .source_log import (
     SETTINGS,
     Choices,
     MeasuredSource,
     Reading,
+    SlotNotKept,
+    SlotRemoved,
     SourceLog,
     SourceLogDamaged,
     SourceLogError,
@@ -22,6 +24,8 @@ __all__ = ["CheckedSource"]
 
 class CheckedSource:
     """Another source log, which must answer in the right form and hold to the protocol.
+
+    A plugin need not know our exceptions: its LookupError for a slot becomes a SlotNotKept.
 
     Parameters
     ----------
@@ -87,7 +91,14 @@ class CheckedSource:
 
     def choices(self, slots: NDArray[np.uint64]) -> Choices:
         """As the plugin says; SourceLogDamaged if it answers what no sender can have sent."""
-        answer = self._log.choices(slots)
+        if len(slots):
+            dropped = self.removed(int(slots.min()), int(slots.max()) + 1)
+            if inside(dropped, slots).any():
+                raise SlotRemoved("a slot lies in a range whose records the sender dropped")
+        try:
+            answer = self._log.choices(slots)
+        except LookupError as error:
+            raise SlotNotKept(str(error)) from None
         basis, setting, bit = answer.basis, answer.setting, answer.bit
         for name, array, most in (
             ("basis", basis, 1),
@@ -109,6 +120,8 @@ class CheckedSource:
         """As the plugin says; SourceLogDamaged if it is not within the range."""
         try:
             ranges = union(self._log.removed(first, end))
+        except LookupError as error:
+            raise SlotNotKept(str(error)) from None
         except ValueError as error:
             raise SourceLogDamaged(
                 f"the source says removed ranges that are none: {error}"

@@ -142,6 +142,17 @@ class LadderSettings(Model):
         "the bounds take the worst within it, and intensity_monitor holds the sender to it",
     )
 
+    @property
+    def intensities(self) -> tuple[float, float, float, float]:
+        """Of s, mu, nu, o."""
+        return self.s, self.mu, self.nu, self.o
+
+    @property
+    def probabilities(self) -> tuple[float, float, float, float]:
+        """Of s, mu, nu and o, which takes the rest."""
+        rest = 1.0 - math.fsum((self.p_s, self.p_mu, self.p_nu))
+        return self.p_s, self.p_mu, self.p_nu, rest
+
 
 class BlockSettings(Model):
     """Blocks: ranges of slots that both endpoints fix in advance."""

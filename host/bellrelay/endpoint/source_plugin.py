@@ -1,0 +1,82 @@
+"""From `source: {plugin: NAME, ...}` to a source log.
+
+A plugin is an entry point of the group ``bellrelay.sources``. Called with its options and the role
+("alice" or "bob"), it checks the options and returns a function that opens the log of an
+acquisition::
+
+    def plugin(options: Mapping[str, Any], role: str) -> Callable[[int], SourceLog]
+
+The plugin raises ValueError, naming the option, for what is wrong in the options; the function, for
+an acquisition that it has no records of; both OSError. The log may be of any class that has the
+methods of :class:`~.source_log.SourceLog`, with LookupError for a slot that it does not keep; with
+a method ``readings`` it also brings what its power monitor measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .checked_source import CheckedSource
+from .config import EndpointConfig
+from .source_files import SourceFiles
+from .source_log import SourceLog, SourceLogError
+
+__all__ = ["GROUP", "OpenSource", "files_plugin", "load_source"]
+
+GROUP = "bellrelay.sources"
+OpenSource = Callable[[int], CheckedSource]
+
+
+def load_source(config: EndpointConfig) -> OpenSource:
+    """The function that opens the sender's log for an acquisition, with every answer checked.
+
+    It raises SourceLogError if the log is of something else than the configuration declares, and
+    OSError.
+
+    Raises
+    ------
+    ConfigError
+        No such plugin, or it refuses its options.
+    """
+    name = config.source.plugin
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in found:
+        raise config.error("source.plugin", name, f"{', '.join(sorted(found))}, as installed here")
+    plugin = found[name].load()
+    try:
+        open_log: Callable[[int], SourceLog] = plugin(config.source.options, config.role)
+    except ValueError as error:
+        raise config.error("source", dict(config.source.options), str(error)) from None
+    ladder = config.own_ladder
+    intensities, probabilities = np.array(ladder.intensities), np.array(ladder.probabilities)
+
+    def open_checked(acquisition: int) -> CheckedSource:
+        try:
+            log = open_log(acquisition)
+        except ValueError as error:
+            raise SourceLogError(str(error)) from None
+        return CheckedSource(log, acquisition, intensities, probabilities)
+
+    return open_checked
+
+
+def files_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], SourceLog]:
+    """The plugin ``files``: records that the sender's own process writes to a directory.
+
+    Raises
+    ------
+    ValueError
+        Naming the option.
+    """
+    unknown = sorted(set(options) - {"directory"})
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no option of files; directory is")
+    directory = options.get("directory")
+    if not isinstance(directory, str) or not directory:
+        raise ValueError("directory must be a path")
+    return lambda acquisition: SourceFiles(Path(directory), acquisition)

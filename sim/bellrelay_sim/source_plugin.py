@@ -1,0 +1,225 @@
+"""The endpoint's source plugin `simulation`: one party of a simulated link, as its own log has it.
+
+Options: ``link`` (a link file, or what one holds; default: the default link), ``seed`` (instead of
+the link's), ``acquisition`` (default 1), ``removed`` (ranges [first, end) that the sender drops),
+``declared`` (parameters of the four-intensity protocol that it claims, where they are not the
+truth), ``reading_noise`` (relative, of its power monitor).
+
+The records say what was chosen. What left the source, the light's true statistics, stays in the
+simulation, but for what a power monitor would see of it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .choices import Party, SourceLog
+from .link_config import link_and_geometry, load_link
+from .source import Source, four_intensity
+
+__all__ = ["SimulatedReading", "SimulatedRecords", "SimulatedSource", "simulation_plugin"]
+
+_OPTIONS = ("link", "seed", "acquisition", "removed", "declared", "reading_noise")
+_END = 1 << 63
+_SETTINGS = (("s", 1.0), ("mu", 0.0), ("nu", 0.0), ("o", 0.0))
+_READINGS = 32
+"""Readings of each setting in the first call, so that a run need not wait for a bound."""
+
+
+@dataclass(frozen=True)
+class SimulatedRecords:
+    """What was sent in n slots: (n,) uint8 each; 0 Z, 1 X; index in the ladder; 0 or 1."""
+
+    basis: NDArray[np.uint8] = field(repr=False)
+    setting: NDArray[np.uint8] = field(repr=False)
+    bit: NDArray[np.uint8] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class SimulatedReading:
+    """What a power monitor says: UTC nanoseconds, setting, photons per pulse."""
+
+    time_ns: int
+    setting: int
+    mean: float
+    variance: float = 0.0
+
+
+class SimulatedSource:
+    """The endpoint's view of a keyed generator; nothing is kept, and what is forgotten is refused.
+
+    Parameters
+    ----------
+    log
+        Of the party.
+    acquisition
+        The one whose light this was: the twin sends the same light in each, and a sender whose
+        choices come back has none that are secret.
+    declared
+        What the sender claims.
+    removed
+        (k, 2) uint64: sorted, disjoint.
+    reading_noise
+        Relative standard deviation of a reading.
+    """
+
+    def __init__(
+        self,
+        log: SourceLog,
+        acquisition: int,
+        declared: Source,
+        removed: NDArray[np.uint64],
+        reading_noise: float,
+    ) -> None:
+        self._log = log
+        self._acquisition = acquisition
+        self._declared = declared
+        self._removed = removed
+        self._noise = reading_noise
+        self._forgotten = 0
+        self._random = np.random.default_rng()
+        self._fresh = _READINGS
+
+    def __repr__(self) -> str:
+        return f"SimulatedSource({self._log.party.name.lower()}, acquisition {self._acquisition})"
+
+    @property
+    def acquisition(self) -> int:
+        return self._acquisition
+
+    @property
+    def start_ns(self) -> int:
+        """0: the simulation's time is not ours."""
+        return 0
+
+    @property
+    def intensities(self) -> NDArray[np.float64]:
+        return self._declared.intensities
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        return np.array([s.probability for s in self._declared.settings])
+
+    @property
+    def kept(self) -> tuple[int, int]:
+        """A generator can say any slot that was not forgotten."""
+        return self._forgotten, _END
+
+    def choices(self, slots: NDArray[np.uint64]) -> SimulatedRecords:
+        """What was chosen; LookupError for a slot that is forgotten or removed."""
+        if len(slots):
+            self._require_kept(int(slots.min()), int(slots.max()) + 1)
+            at = np.searchsorted(self._removed[:, 0], slots, side="right")
+            if (slots[at > 0] < self._removed[at[at > 0] - 1, 1]).any():
+                raise LookupError("a slot lies in a range whose records the sender dropped")
+        chosen = self._log.choices_at(slots)
+        return SimulatedRecords(chosen.basis, chosen.intensity, chosen.bit)
+
+    def removed(self, first: int, end: int) -> NDArray[np.uint64]:
+        """(k, 2) uint64 within [first, end); LookupError where it is not kept."""
+        self._require_kept(first, end)
+        rows = np.clip(self._removed, np.uint64(first), np.uint64(end))
+        return rows[rows[:, 1] > rows[:, 0]]
+
+    def sent(self, first: int, end: int) -> int:
+        """Slots less the removed ones; LookupError where they are not kept."""
+        rows = self.removed(first, end)
+        return end - first - int(np.sum(rows[:, 1] - rows[:, 0]))
+
+    def forget(self, before_slot: int) -> None:
+        """Refuse these slots from now on."""
+        self._forgotten = max(self._forgotten, before_slot)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def readings(self) -> list[SimulatedReading]:
+        """The source's true intensities, as a power monitor of this noise sees them."""
+        count, self._fresh = self._fresh, 1
+        now = time.time_ns()
+        noise = self._random.normal(1.0, self._noise, (count, len(self._log.source.settings)))
+        return [
+            SimulatedReading(now - (count - 1 - i) * 1_000_000, setting, float(mean))
+            for i, row in enumerate(noise * self._log.source.intensities)
+            for setting, mean in enumerate(row)
+        ]
+
+    def _require_kept(self, first: int, end: int) -> None:
+        if first < self._forgotten:
+            raise LookupError(f"slots before {self._forgotten} are forgotten, {first} is asked for")
+        if end > _END:
+            raise LookupError(f"slots up to {_END} are recorded, {end - 1} is asked for")
+
+
+def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], SimulatedSource]:
+    """Entry point ``simulation`` of the group ``bellrelay.sources``.
+
+    Returns a function that opens the log of an acquisition and raises ValueError for another one
+    than the simulated.
+
+    Raises
+    ------
+    ValueError
+        Naming the option.
+    OSError
+        The link file cannot be read.
+    """
+    unknown = sorted(set(options) - set(_OPTIONS))
+    if unknown:
+        raise ValueError(f"{unknown[0]} is no option of simulation; {', '.join(_OPTIONS)} are")
+    link_option = options.get("link", {})
+    if isinstance(link_option, str):
+        link, _ = load_link(Path(link_option))
+    else:
+        link, _ = link_and_geometry(link_option)
+    if "seed" in options:
+        link = replace(link, seed=_whole(options["seed"], "seed"))
+    log = link.source_log(Party.ALICE if role == "alice" else Party.BOB)
+    settings = tuple((s.name, s.z_probability) for s in log.source.settings)
+    if settings != _SETTINGS:
+        raise ValueError(f"link: {role} must send the four intensities s, mu, nu, o")
+    declared = log.source
+    if "declared" in options:
+        try:
+            declared = four_intensity(**options["declared"])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"declared: {error}") from None
+    acquisition = _whole(options.get("acquisition", 1), "acquisition")
+    removed = _ranges(options.get("removed", []))
+    noise = options.get("reading_noise", 5e-4)
+    if not isinstance(noise, float) or not 0.0 <= noise < 1.0:
+        raise ValueError(f"reading_noise must lie in 0.0..1.0, got {noise!r}")
+
+    def open_log(wanted: int) -> SimulatedSource:
+        if wanted != acquisition:
+            raise ValueError(
+                f"acquisition {wanted}: the simulation sends the same light in each, "
+                f"and has records of {acquisition} alone"
+            )
+        return SimulatedSource(log, acquisition, declared, removed, noise)
+
+    return open_log
+
+
+def _whole(value: object, name: str) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return value
+
+
+def _ranges(value: object) -> NDArray[np.uint64]:
+    try:
+        rows = np.array(value, np.int64).reshape(-1, 2)
+    except (TypeError, ValueError, OverflowError):
+        raise ValueError("removed must be a list of [first, end)") from None
+    flat = rows.ravel()
+    if len(flat) and (flat[0] < 0 or (np.diff(flat) < 0).any()):
+        raise ValueError("removed must be ranges [first, end) in order")
+    return rows.astype(np.uint64)
