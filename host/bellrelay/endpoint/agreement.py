@@ -1,0 +1,141 @@
+"""What Alice and Bob have alike before any data: ladders, epsilons, rules, sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.distill.estimate import Estimate, estimate
+from bellrelay.distill.key_length import secret_length
+from bellrelay.distill.ladder import Ladder
+from bellrelay.distill.reconcile.cascade import Cascade
+from bellrelay.distill.reconcile.engine import Reconciler, Role
+from bellrelay.distill.reconcile.ldpc import Ldpc
+from bellrelay.distill.reconcile.verify import TAG_BITS
+from bellrelay.distill.security import Security
+from bellrelay.distill.tally import Tally
+from bellrelay.wire.outcomes import Outcome
+
+from .config import EndpointConfig
+
+__all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
+
+_LDPC_FROM_BITS = 200_000
+"""Below, `auto` takes Cascade: it needs many round trips, and loses less."""
+
+Engine = Callable[[Role, NDArray[np.uint8], bytes, float], Reconciler]
+
+
+@dataclass(frozen=True)
+class ReconcileMethod:
+    """A way to correct errors. code : its number in messages."""
+
+    name: str
+    code: int
+    engine: Engine
+
+
+_CASCADE = ReconcileMethod("cascade", 1, Cascade)
+_LDPC = ReconcileMethod("ldpc", 2, Ldpc)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Both endpoints' parameters; the same on both sides, or they do not speak with each other.
+
+    block_slots : slots of a block. reconcile : ``auto``, ``ldpc`` or ``cascade``. refill_share : of
+    every key, what goes into the pool. digest : 32 bytes, of all of it.
+    """
+
+    alice_id: str
+    bob_id: str
+    relay_id: str
+    block_slots: int
+    alice: Ladder
+    bob: Ladder
+    security: Security
+    reconcile: str = "auto"
+    refill_share: float = 0.1
+    digest: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        values = {
+            name: asdict(value) if hasattr(value, "__dataclass_fields__") else value
+            for name in self.__dataclass_fields__
+            if name != "digest"
+            for value in (getattr(self, name),)
+        }
+        text = json.dumps(values, sort_keys=True).encode()
+        object.__setattr__(self, "digest", hashlib.sha256(text).digest())
+
+    def estimate(self, tallies: Mapping[Outcome, Tally]) -> Estimate:
+        """Bounds of a block from its counts."""
+        return estimate(tallies, self.alice, self.bob, self.security)
+
+    def secret_length(self, bounds: Estimate, leak_ec: int, discarded: int) -> int:
+        """Bits of key after ``leak_ec`` bits of error correction and the hash of verification."""
+        return secret_length(bounds, leak_ec, discarded, verification_bits=TAG_BITS)
+
+    def method(self, bits: int) -> ReconcileMethod:
+        """How a sifted key of this length is corrected."""
+        if self.reconcile == "auto":
+            return _LDPC if bits >= _LDPC_FROM_BITS else _CASCADE
+        return {m.name: m for m in (_CASCADE, _LDPC)}[self.reconcile]
+
+    def pool_bits(self, length: int) -> int:
+        """Of a key of this length, the bits that go into the pool: whole bytes."""
+        return int(length * self.refill_share) // 8 * 8
+
+    def told(self, bounds: Estimate) -> dict[str, Any]:
+        """A block's bounds for its record: plain JSON values."""
+        ledger = bounds.ledger
+        return {
+            "method": bounds.method,
+            "concentration": bounds.concentration,
+            "length_rule": str(bounds.security.length_rule),
+            "outcomes": str(bounds.security.outcomes),
+            "n11_lower": bounds.n11_lower,
+            "phase_error_upper": bounds.phase_error_upper,
+            "private_bits": bounds.private_bits,
+            "bounds": [
+                {
+                    "outcomes": [o.name.lower() for o in b.outcomes],
+                    "sifted": b.sifted,
+                    "n11_lower": b.n11_lower,
+                    "phase_error_upper": b.phase_error_upper,
+                    "vacuum_lower": b.vacuum_lower,
+                    "private_bits": b.private_bits,
+                }
+                for b in bounds.bounds
+            ],
+            "epsilons": {
+                **asdict(ledger),
+                "secrecy": ledger.secrecy,
+                "total": ledger.total,
+            },
+        }
+
+
+def agreement_of(config: EndpointConfig) -> Agreement:
+    """What an endpoint's configuration has to be alike in with its peer's."""
+    alice, bob = config.endpoint_id, config.peer_id
+    if config.role == "bob":
+        alice, bob = bob, alice
+    security = config.security
+    return Agreement(
+        alice,
+        bob,
+        config.relay.id,
+        config.block.slots,
+        Ladder(**config.alice.model_dump()),
+        Ladder(**config.bob.model_dump()),
+        Security(**security.model_dump()),
+        config.reconcile.method,
+        config.key_pool.refill_share,
+    )

@@ -1,0 +1,74 @@
+"""What the exchanges about one block have at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any, ParamSpec, TypeVar
+
+from bellrelay.distill.reconcile.engine import Role
+
+from .agreement import Agreement
+from .block import BlockId, BlockState
+from .block_store import BlockStore
+from .block_talk import BlockTalk
+from .source_log import SourceLog
+
+__all__ = ["BlockRun"]
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+@dataclass
+class BlockRun:
+    """One block on its way, on one side.
+
+    record : what is told of it: numbers, no secret. checkpoint : called with a name at every
+    boundary where this side may die; for tests.
+    """
+
+    block: BlockId
+    role: Role
+    agreement: Agreement
+    talk: BlockTalk
+    store: BlockStore
+    executor: Executor
+    source: SourceLog
+    checkpoint: Callable[[str], None]
+    record: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_alice(self) -> bool:
+        """Alice speaks first, Bob corrects."""
+        return self.role is Role.ALICE
+
+    @property
+    def first(self) -> int:
+        """First slot."""
+        return self.block.first(self.agreement.block_slots)
+
+    @property
+    def end(self) -> int:
+        """Slot after the last."""
+        return self.block.end(self.agreement.block_slots)
+
+    async def compute(
+        self, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs
+    ) -> _T:
+        """Heavy work, beside the event loop."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.executor, lambda: function(*arguments, **options))
+
+    async def write(self, function: Callable[_P, _T], *arguments: _P.args, **o: _P.kwargs) -> _T:
+        """A step of the store, on disk when this returns; the loop does not wait for the disk."""
+        return await asyncio.to_thread(function, *arguments, **o)
+
+    async def advance(self, state: BlockState, facts: Mapping[str, Any] | None = None) -> None:
+        """Put the next state on disk, with what became known with it."""
+        self.record.update(facts or {})
+        self.checkpoint(f"before {state.word}")
+        await self.write(self.store.advance, self.block, state, facts)
+        self.checkpoint(f"after {state.word}")

@@ -1,0 +1,97 @@
+"""Amplification, and one fate for both keys: delivered on both sides or on neither.
+
+Alice draws the Toeplitz seed when the strings can change no more. Bob's key lies on his disk
+before he says that he is ready, Alice's before the seed leaves; neither is used. What becomes of
+them Alice decides, once, on disk: she says so under a tag until Bob has it (:mod:`.verdicts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.distill.amplify import toeplitz_hash
+from bellrelay.wire.peer_messages import Amplify, Exchange, Kind, Pending
+
+from .block import BlockAborted, Cause
+from .block_run import BlockRun
+from .exchange_commit import CommittedList
+from .exchange_reconcile import VerifiedBlock
+
+__all__ = ["amplify"]
+
+
+async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlock) -> None:
+    """Make the key, and put it down as pending on both sides.
+
+    Returns on Alice's side when Bob has vouched that he holds his, on Bob's side when he has.
+
+    Raises
+    ------
+    BlockAborted, TalkOver
+    """
+    length, bits = verified.length, verified.bits
+    if length <= 0:
+        raise BlockAborted(Cause.NO_KEY, "nothing is left after what was disclosed")
+    pool_bits = run.agreement.pool_bits(length)
+    key_id = _key_id(run, committed.digest)
+    talk = run.talk
+    talk.begin(Exchange.AMPLIFY, verified.digest)
+    if run.is_alice:
+        seed = _drawn_seed(bits.size + length - 1)
+        key = await run.compute(toeplitz_hash, bits, seed, length)
+        await _put_pending(run, key_id, key, pool_bits)
+        await talk.say(Amplify(length, pool_bits, np.packbits(seed).tobytes()))
+        pending = await talk.hear(Kind.PENDING, Pending.parse)
+        await talk.trust()
+        if pending.length != length:
+            raise BlockAborted(Cause.PROTOCOL, "PENDING: another length")
+    else:
+        said = await talk.hear(Kind.AMPLIFY, Amplify.parse)
+        if (said.length, said.pool_bits) != (length, pool_bits):
+            raise BlockAborted(Cause.LEDGERS_DIFFER, "AMPLIFY: another length than ours")
+        seed = _said_seed(said.seed_packed, bits.size + length - 1)
+        key = await run.compute(toeplitz_hash, bits, seed, length)
+        await _put_pending(run, key_id, key, pool_bits)
+        await talk.say(Pending(length))
+        await talk.vouch()
+
+
+def _drawn_seed(size: int) -> NDArray[np.uint8]:
+    return np.unpackbits(np.frombuffer(os.urandom((size + 7) // 8), np.uint8))[:size]
+
+
+def _said_seed(packed: bytes, size: int) -> NDArray[np.uint8]:
+    if len(packed) != (size + 7) // 8:
+        raise BlockAborted(Cause.PROTOCOL, "AMPLIFY: a seed of the wrong length")
+    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
+    if bits[size:].any():
+        raise BlockAborted(Cause.PROTOCOL, "AMPLIFY: padding")
+    return bits[:size]
+
+
+def _key_id(run: BlockRun, list_digest: bytes) -> str:
+    """Name of the key, a UUID in form: the same on both sides, and it tells nothing of the key."""
+    text = f"bellrelay key {run.block} ".encode() + run.agreement.digest + list_digest
+    digest = hashlib.sha256(text).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
+
+
+async def _put_pending(run: BlockRun, key_id: str, key: NDArray[np.uint8], pool_bits: int) -> None:
+    record: dict[str, Any] = {
+        **run.record,
+        "key_bits": int(key.size),
+        "pool_bits": pool_bits,
+        "key_id": key_id,
+        "amplified_utc_ns": time.time_ns(),
+    }
+    run.record.update(record)
+    packed = np.packbits(key).tobytes()
+    run.checkpoint("before amplified")
+    await run.write(run.store.put_pending, run.block, key_id, packed, int(key.size), record)
+    run.checkpoint("after amplified")

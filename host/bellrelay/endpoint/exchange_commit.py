@@ -1,0 +1,119 @@
+"""Commit before reveal: both hold the same complete list before anything about choices leaves.
+
+The list itself is part of what the tags vouch for. So nobody, whatever he can compute, makes the
+two accept different lists; the digest only tells earlier and more clearly that they differ.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.wire.peer_messages import Commit, Exchange, Kind
+
+from .announcement_rules import CollectedBlock
+from .block import BlockAborted, Cause
+from .block_run import BlockRun
+from .slot_ranges import Ranges, inside, slots_in, union
+from .source_log import SourceLogError
+
+__all__ = ["CommittedList", "commit"]
+
+_MOST_RANGES = 4000
+
+
+@dataclass(frozen=True, eq=False)
+class CommittedList:
+    """What both have committed to, less the slots that either sender has no record of.
+
+    slot : (n,) uint64. outcome : (n,) uint8. pulses : pairs of pulses sent. digest : of the list.
+    """
+
+    slot: NDArray[np.uint64] = field(repr=False)
+    outcome: NDArray[np.uint8] = field(repr=False)
+    pulses: int = 0
+    digest: bytes = b""
+
+
+async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
+    """Agree on the list and on the number of pulse pairs.
+
+    Raises
+    ------
+    BlockAborted, TalkOver
+    """
+    listed = _listed(run, collected)
+    digest = hashlib.sha256(listed).digest()
+    removed = await _removed(run)
+    # Once a list may have led to a reveal, no other list of the same block is ever accepted, nor
+    # other slots left out of it.
+    promise = hashlib.sha256(listed + removed.astype("<u8").tobytes()).digest()
+    run.checkpoint("before the list is kept")
+    if not await run.write(run.store.commit_list, run.block, promise):
+        raise BlockAborted(Cause.LIST_CHANGED, "not the list of the first time")
+    run.checkpoint("after the list is kept")
+    own = Commit(len(collected.slot), digest, tuple((int(a), int(b)) for a, b in removed))
+    talk = run.talk
+    talk.begin(Exchange.COMMIT, listed)
+    if run.is_alice:
+        await talk.say(own)
+        other = await talk.hear(Kind.COMMIT, Commit.parse)
+        _same(own, other)
+        await talk.trust()
+        await talk.vouch()
+    else:
+        other = await talk.hear(Kind.COMMIT, Commit.parse)
+        _same(own, other)
+        await talk.say(own)
+        await talk.vouch()
+        await talk.trust()
+    both = union(removed, _within(run, other))
+    pulses = run.end - run.first - slots_in(both)
+    kept = ~inside(both, collected.slot)
+    run.record.update(
+        announced=int(collected.slot.size),
+        pulses=pulses,
+        pulses_removed=run.end - run.first - pulses,
+        list_digest=digest.hex(),
+    )
+    return CommittedList(collected.slot[kept], collected.outcome[kept], pulses, digest)
+
+
+def _listed(run: BlockRun, collected: CollectedBlock) -> bytes:
+    head = f"{run.agreement.relay_id} {run.block} {run.first} {run.end}\n".encode()
+    slot = np.ascontiguousarray(collected.slot, "<u8").tobytes()
+    return head + slot + collected.outcome.tobytes()
+
+
+async def _removed(run: BlockRun) -> Ranges:
+    """Slots of the block that our sender dropped, or did not reach before it ended."""
+
+    def look() -> Ranges:
+        kept_end = min(max(run.source.kept[1], run.first), run.end)
+        parts = [run.source.removed(run.first, kept_end)] if kept_end > run.first else []
+        return union(*parts, [[kept_end, run.end]])
+
+    try:
+        removed = await run.compute(look)
+    except SourceLogError as error:
+        raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
+    if len(removed) > _MOST_RANGES:
+        raise BlockAborted(Cause.SOURCE_RECORD, f"{len(removed)} ranges of slots are missing")
+    return removed
+
+
+def _same(own: Commit, other: Commit) -> None:
+    if (own.announced, own.digest) != (other.announced, other.digest):
+        raise BlockAborted(
+            Cause.LISTS_DIFFER, f"{own.announced} announcements here, {other.announced} there"
+        )
+
+
+def _within(run: BlockRun, other: Commit) -> Ranges:
+    ranges = np.array(other.removed, np.uint64).reshape(-1, 2)
+    if ranges.size and not run.first <= int(ranges[0, 0]) <= int(ranges[-1, 1]) <= run.end:
+        raise BlockAborted(Cause.PROTOCOL, "COMMIT: ranges outside the block")
+    return ranges

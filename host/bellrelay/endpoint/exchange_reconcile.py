@@ -1,0 +1,181 @@
+"""Estimation, correction and verification: from sifted strings to equal ones of a known length."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.distill.estimate import Estimate
+from bellrelay.distill.reconcile.engine import ReconcileError, Reconciler
+from bellrelay.distill.reconcile.verify import TAG_BITS, verification_tag
+from bellrelay.wire.peer_messages import Exchange, Kind, Start, Verified, Verify
+
+from .block import BlockAborted, BlockState, Cause
+from .block_run import BlockRun
+from .exchange_commit import CommittedList
+from .exchange_sift import SiftedBlock
+
+__all__ = ["VerifiedBlock", "reconcile"]
+
+_COUNT_BITS = 64
+"""What Bob's count of errors may tell of the key: the message that carries it has so many bits."""
+
+
+@dataclass(frozen=True, eq=False)
+class VerifiedBlock:
+    """Bits that are equal on both sides but for epsilon, and the length of the key in them.
+
+    bits : (n,) uint8. length : secret bits. errors : corrected. digest : of the public transcript's
+    results, for the next exchange to build on.
+    """
+
+    bits: NDArray[np.uint8] = field(repr=False)
+    length: int = 0
+    errors: int = 0
+    digest: bytes = b""
+
+
+async def estimate_block(run: BlockRun, sifted: SiftedBlock) -> Estimate:
+    """Bounds, from the counts that both know; the block goes no further without a chance of key.
+
+    Raises
+    ------
+    BlockAborted
+    """
+    agreement = run.agreement
+    estimate = await run.compute(agreement.estimate, sifted.tallies)
+    if estimate.aborted is not None:
+        raise BlockAborted(Cause.NO_BOUND, estimate.aborted)
+    if agreement.secret_length(estimate, leak_ec=0, discarded=0) <= 0:
+        raise BlockAborted(Cause.NO_KEY, "no key even without a disclosed bit")
+    return estimate
+
+
+async def reconcile(
+    run: BlockRun, committed: CommittedList, sifted: SiftedBlock, error_rate: float
+) -> VerifiedBlock:
+    """Correct Bob's errors, verify, and say how long the key may be.
+
+    Parameters
+    ----------
+    error_rate
+        What Alice assumes; Bob takes it from her.
+
+    Raises
+    ------
+    BlockAborted, TalkOver
+    """
+    estimate = await estimate_block(run, sifted)
+    await run.advance(BlockState.ESTIMATED, run.agreement.told(estimate))
+    talk = run.talk
+    talk.begin(Exchange.RECONCILE, committed.digest)
+    engine = await _start(run, sifted, error_rate)
+    await _correct(run, engine)
+    kept = engine.bits[engine.kept]
+    discarded = int(engine.bits.size - kept.size)
+    disclosed = engine.disclosed_bits
+    await run.advance(
+        BlockState.RECONCILED,
+        {
+            "frames": int(engine.failed.size),
+            "frames_failed": int(engine.failed.sum()),
+            "bits_discarded": discarded,
+            "disclosed_bits": disclosed,
+        },
+    )
+    errors = await _verify(run, engine, kept, disclosed)
+    # The hash of verification and Bob's count are disclosed as well, each once.
+    leak_ec = disclosed + TAG_BITS + _COUNT_BITS
+    length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
+    facts: dict[str, Any] = {
+        "leak_ec": leak_ec,
+        "errors_corrected": errors,
+        "error_rate_z": errors / kept.size if kept.size else None,
+        "length": length,
+    }
+    await run.advance(BlockState.VERIFIED, facts)
+    digest = hashlib.sha256(repr(sorted(facts.items())).encode()).digest()
+    return VerifiedBlock(kept, length, errors, digest)
+
+
+async def _start(run: BlockRun, sifted: SiftedBlock, error_rate: float) -> Reconciler:
+    agreement, talk = run.agreement, run.talk
+    bits = int(sifted.key.size)
+    method = agreement.method(bits)
+    if run.is_alice:
+        start = Start(method.code, os.urandom(32), round(error_rate * 1e6), bits)
+        await talk.say(start)
+    else:
+        start = await talk.hear(Kind.START, Start.parse)
+        if (start.method, start.bits) != (method.code, bits):
+            raise BlockAborted(Cause.PROTOCOL, "START: another method or length than ours")
+        if not 0 < start.error_rate_ppm < 500_000:
+            raise BlockAborted(Cause.PROTOCOL, "START: no error rate")
+    run.record.update(reconciliation=method.name, error_rate_assumed=start.error_rate_ppm / 1e6)
+    return await run.compute(
+        method.engine, run.role, sifted.key, start.seed, start.error_rate_ppm / 1e6
+    )
+
+
+async def _correct(run: BlockRun, engine: Reconciler) -> None:
+    messages = 0
+    try:
+        answer = await run.compute(engine.begin)
+        while True:
+            if answer is not None:
+                await run.talk.say(Parities(answer))
+                messages += 1
+            if engine.done:
+                break
+            heard = await run.talk.hear(Kind.RECONCILE, Parities)
+            messages += 1
+            answer = await run.compute(engine.receive, heard.body)
+    except ReconcileError as error:
+        raise BlockAborted(Cause.RECONCILIATION, str(error)) from None
+    run.record.update(reconciliation_messages=messages)
+
+
+@dataclass(frozen=True)
+class Parities:
+    """A message of the reconciliation engine, which alone knows what is in it."""
+
+    body: bytes = field(repr=False)
+    KIND = Kind.RECONCILE
+
+    def encode(self) -> bytes:
+        """The body."""
+        return self.body
+
+
+async def _verify(
+    run: BlockRun, engine: Reconciler, kept: NDArray[np.uint8], disclosed: int
+) -> int:
+    """Compare a hash under a key that is drawn only now. Returns the number of errors corrected."""
+    talk = run.talk
+    frames = hashlib.sha256(engine.failed.tobytes()).digest()
+    if run.is_alice:
+        key = os.urandom(32)
+        tag = await run.compute(verification_tag, kept, key)
+        await talk.say(Verify(key, tag, disclosed, frames))
+        answer = await talk.hear(Kind.VERIFIED, Verified.parse)
+        await talk.trust()
+        await talk.vouch()
+    else:
+        said = await talk.hear(Kind.VERIFY, Verify.parse)
+        if (said.disclosed, said.frames) != (disclosed, frames):
+            raise BlockAborted(Cause.LEDGERS_DIFFER, "what was disclosed is counted differently")
+        tag = await run.compute(verification_tag, kept, said.key)
+        equal = hmac.compare_digest(tag, said.tag)
+        answer = Verified(int(equal), round(engine.error_rate * kept.size) if kept.size else 0)
+        await talk.say(answer)
+        await talk.vouch()
+        await talk.trust()
+    if not answer.equal:
+        raise BlockAborted(Cause.VERIFICATION, "the strings differ after correction")
+    return answer.errors
