@@ -1,0 +1,131 @@
+"""The tests of a sender's random choices, on a piece of every block; an alarm ends the block.
+
+A piece lies at a place that nobody knows before. It is tested before any of the block's choices
+leaves the endpoint. An alarm stays until a person has looked and the tests are restarted.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .choice_shares import ChoiceShares
+from .config import RandomHealthSettings
+from .random_health import (
+    BINARY_WINDOW,
+    OTHER_WINDOW,
+    STARTUP_SAMPLES,
+    AdaptiveProportion,
+    RepetitionCount,
+)
+from .reused_choices import ReusedChoices
+from .slot_ranges import inside
+from .source_log import SourceLog
+
+__all__ = ["RandomAlarm", "SourceHealth"]
+
+_CHUNK = 1 << 20
+
+
+class RandomAlarm(Exception):
+    """The sender's choices cannot be taken as random; the message says which test found it."""
+
+
+class SourceHealth:
+    """All tests of one sender, from start to stop of the endpoint.
+
+    Parameters
+    ----------
+    settings
+        What is tested, and how rare false alarms are.
+    probabilities
+        (4,): of the settings, as declared.
+
+    Attributes
+    ----------
+    alarm : str or None
+        What was found; no block is accepted from then on, until :meth:`restart`.
+    tested : int
+        Slots that were tested.
+    """
+
+    def __init__(self, settings: RandomHealthSettings, probabilities: NDArray[np.float64]) -> None:
+        self._settings = settings
+        self._probabilities = np.asarray(probabilities, np.float64)
+        self.alarm: str | None = None
+        self.tested = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin anew, as at the start; somebody has looked at the sender."""
+        s = self._settings
+        claimed = s.setting_min_entropy
+        if claimed is None:
+            claimed = -math.log2(float(self._probabilities.max()))
+        self._bit_tests = (
+            ("repetition count", RepetitionCount(s.bit_min_entropy, s.alpha)),
+            ("adaptive proportion", AdaptiveProportion(s.bit_min_entropy, s.alpha, BINARY_WINDOW)),
+        )
+        self._setting_tests = (
+            ("repetition count", RepetitionCount(claimed, s.alpha)),
+            ("adaptive proportion", AdaptiveProportion(claimed, s.alpha, OTHER_WINDOW)),
+        )
+        self._shares = ChoiceShares(self._probabilities, s.share_alpha)
+        self._reused = ReusedChoices()
+        self.alarm = None
+        self.tested = 0
+
+    def check(self, source: SourceLog, first: int, end: int) -> int:
+        """Test a piece of a block, slots [first, end); returns the number of slots tested.
+
+        Raises
+        ------
+        RandomAlarm
+            A test failed, now or earlier, or there are too few slots to tell.
+        SourceLogError
+            As the source's.
+        """
+        if self.alarm is not None:
+            raise RandomAlarm(self.alarm)
+        for _, test in (*self._bit_tests, *self._setting_tests):
+            test.restart()
+        count = 0
+        for slots in self._piece(source, first, end):
+            choices = source.choices(slots)
+            count += len(slots)
+            self.tested += len(slots)
+            self.alarm = self._look(choices.setting, choices.bit)
+            if self.alarm is not None:
+                raise RandomAlarm(self.alarm)
+        if count < min(STARTUP_SAMPLES, end - first):
+            raise RandomAlarm(f"{count} slots are too few to test: most records were dropped")
+        return count
+
+    def _look(self, setting: NDArray[np.uint8], bit: NDArray[np.uint8]) -> str | None:
+        for samples, what, tests in (
+            (bit, "bits", self._bit_tests),
+            (setting, "settings", self._setting_tests),
+        ):
+            for name, test in tests:
+                if test.feed(samples) is not None:
+                    return f"{name} test of the {what}: alarm at cutoff {test.cutoff}"
+        wrong = self._shares.feed(setting, bit)
+        if wrong is not None:
+            return f"shares: {wrong}"
+        if self._reused.feed(bit):
+            return "bits that were sent before came again"
+        return None
+
+    def _piece(self, source: SourceLog, first: int, end: int) -> Iterator[NDArray[np.uint64]]:
+        """Slots to test, in chunks; those whose records were dropped are left out."""
+        length = self._settings.slots_per_block or end - first
+        length = min(length, end - first)
+        begin = first + secrets.randbelow(end - first - length + 1)
+        for low in range(begin, begin + length, _CHUNK):
+            high = min(low + _CHUNK, begin + length)
+            slots = np.arange(low, high, dtype=np.uint64)
+            yield slots[~inside(source.removed(low, high), slots)]
