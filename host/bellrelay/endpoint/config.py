@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
+from bellrelay.distill.ladder import MAX_DEVIATION, Ladder
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
     Address,
@@ -53,7 +53,7 @@ def _slots(value: Any) -> Any:
 
 Slots = Annotated[int, BeforeValidator(_slots), WithJsonSchema({"type": "integer"})]
 _Epsilon = between(1e-30, 0.01)
-_Intensity = between(0.0, 10.0, "photons per pulse")
+_Intensity = between(0.0, 3.0, "photons per pulse")
 _Probability = between(0.0, 1.0)
 
 
@@ -125,7 +125,10 @@ class SourceSettings(Model):
 
 
 class LadderSettings(Model):
-    """Declared intensities and probabilities of a sender; vacuum (o) takes the rest."""
+    """Declared intensities and probabilities of a sender; vacuum (o) takes the rest.
+
+    The checks that a ladder must pass are :class:`~bellrelay.distill.ladder.Ladder`'s.
+    """
 
     s: Annotated[float, _Intensity] = Field(
         description="mean photon number of the signal, sent in Z; key comes from it alone"
@@ -136,22 +139,15 @@ class LadderSettings(Model):
     p_s: Annotated[float, _Probability] = Field(description="probability of s")
     p_mu: Annotated[float, _Probability] = Field(description="probability of mu")
     p_nu: Annotated[float, _Probability] = Field(description="probability of nu")
-    deviation: Annotated[float, between(0.0, 0.1)] = Field(
+    deviation: Annotated[float, between(0.0, MAX_DEVIATION)] = Field(
         default=0.01,
         description="relative half-width within which every intensity is guaranteed to lie; "
         "the bounds take the worst within it, and intensity_monitor holds the sender to it",
     )
 
-    @property
-    def intensities(self) -> tuple[float, float, float, float]:
-        """Of s, mu, nu, o."""
-        return self.s, self.mu, self.nu, self.o
-
-    @property
-    def probabilities(self) -> tuple[float, float, float, float]:
-        """Of s, mu, nu and o, which takes the rest."""
-        rest = 1.0 - math.fsum((self.p_s, self.p_mu, self.p_nu))
-        return self.p_s, self.p_mu, self.p_nu, rest
+    def ladder(self) -> Ladder:
+        """The ladder that bounds are made with; ValueError if it contradicts itself."""
+        return Ladder(**self.model_dump())
 
 
 class BlockSettings(Model):
@@ -289,22 +285,9 @@ class EndpointConfig(FileModel):
     health: Health = Health()
 
     @property
-    def own_ladder(self) -> LadderSettings:
+    def own_ladder(self) -> Ladder:
         """What this endpoint's sender is declared to send."""
-        return self.alice if self.role == "alice" else self.bob
-
-    def agreed(self) -> dict[str, Any]:
-        """What both endpoints must have set alike, for them to compare; plain JSON values."""
-        alice, bob = self.endpoint_id, self.peer_id
-        if self.role == "bob":
-            alice, bob = bob, alice
-        values = self.model_dump(mode="json", include={"alice", "bob", "security", "reconcile"})
-        return {
-            "endpoints": [alice, bob],
-            "relay": self.relay.id,
-            "block_slots": self.block.slots,
-            **values,
-        }
+        return (self.alice if self.role == "alice" else self.bob).ladder()
 
     def faults(self) -> list[tuple[str, object, str]]:
         """What contradicts itself between keys: key, value, allowed."""
@@ -312,7 +295,11 @@ class EndpointConfig(FileModel):
         if self.peer_id == self.endpoint_id:
             out.append(("peer_id", self.peer_id, "another than endpoint_id"))
         for party in ("alice", "bob"):
-            out += _ladder_faults(party, getattr(self, party))
+            settings: LadderSettings = getattr(self, party)
+            try:
+                settings.ladder()
+            except ValueError as error:
+                out.append((party, settings.model_dump(), str(error)))
         fixed = self.security.length_rule == "fixed"
         if fixed != (self.security.fixed_length_bits is not None):
             out.append(
@@ -333,7 +320,7 @@ class EndpointConfig(FileModel):
             )
         if monitor.max_age_s > monitor.window_s:
             out.append(("intensity_monitor.max_age_s", monitor.max_age_s, "at most window_s"))
-        deviation = self.own_ladder.deviation
+        deviation = (self.alice if self.role == "alice" else self.bob).deviation
         if monitor.input != "none" and deviation <= monitor.calibration:
             out.append(
                 (
@@ -343,25 +330,6 @@ class EndpointConfig(FileModel):
                 )
             )
         return out
-
-
-def _ladder_faults(party: str, ladder: LadderSettings) -> list[tuple[str, object, str]]:
-    out: list[tuple[str, object, str]] = []
-    if not ladder.mu > ladder.nu > ladder.o:
-        values = [ladder.mu, ladder.nu, ladder.o]
-        out.append((f"{party}.mu, nu, o", values, "mu > nu > o >= 0"))
-    if ladder.s <= 0.0:
-        out.append((f"{party}.s", ladder.s, "more than 0"))
-    probabilities = [ladder.p_s, ladder.p_mu, ladder.p_nu]
-    if min(probabilities) <= 0.0 or math.fsum(probabilities) >= 1.0:
-        out.append(
-            (
-                f"{party}.p_s, p_mu, p_nu",
-                probabilities,
-                "each more than 0, the sum below 1: the rest is o's",
-            )
-        )
-    return out
 
 
 def check_endpoint_config(values: object, origin: str = "configuration") -> EndpointConfig:

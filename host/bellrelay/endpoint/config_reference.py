@@ -19,8 +19,8 @@ _HEAD = """# Configuration of an endpoint
 an error, so is a value out of range: the line names file, key, value and what is allowed. An
 [example](../../deploy/endpoint.example.yaml) has most of them.
 
-Both files must agree in `alice`, `bob`, `security`, `reconcile`, `block.slots` and the relay; the
-endpoints compare them before the first block. This page is made by
+Both files must agree in `alice`, `bob`, `security`, `reconcile`, `block.slots`, `relay.id` and
+`key_pool.refill_share`; the endpoints compare them before the first block. This page is made by
 `python -m bellrelay.endpoint.config_reference`.
 
 """

@@ -12,6 +12,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay.distill.ladder import SETTINGS, S
 from bellrelay.distill.sift import BASIS_X, BASIS_Z
 
 from .slot_ranges import Ranges
@@ -30,8 +31,7 @@ __all__ = [
     "basis_of",
 ]
 
-SETTINGS = ("s", "mu", "nu", "o")
-SIGNAL = 0
+SIGNAL = S
 
 
 class SourceLogError(Exception):

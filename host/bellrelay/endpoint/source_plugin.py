@@ -19,8 +19,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .checked_source import CheckedSource
 from .config import EndpointConfig
 from .source_files import SourceFiles
@@ -53,14 +51,13 @@ def load_source(config: EndpointConfig) -> OpenSource:
     except ValueError as error:
         raise config.error("source", dict(config.source.options), str(error)) from None
     ladder = config.own_ladder
-    intensities, probabilities = np.array(ladder.intensities), np.array(ladder.probabilities)
 
     def open_checked(acquisition: int) -> CheckedSource:
         try:
             log = open_log(acquisition)
         except ValueError as error:
             raise SourceLogError(str(error)) from None
-        return CheckedSource(log, acquisition, intensities, probabilities)
+        return CheckedSource(log, acquisition, ladder.intensities, ladder.probabilities)
 
     return open_checked
 
