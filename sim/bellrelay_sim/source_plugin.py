@@ -29,7 +29,7 @@ __all__ = ["SimulatedReading", "SimulatedRecords", "SimulatedSource", "simulatio
 _OPTIONS = ("link", "seed", "acquisition", "removed", "declared", "reading_noise")
 _END = 1 << 63
 _SETTINGS = (("s", 1.0), ("mu", 0.0), ("nu", 0.0), ("o", 0.0))
-_READINGS = 32
+_READINGS = 64
 """Readings of each setting in the first call, so that a run need not wait for a bound."""
 
 
@@ -193,7 +193,7 @@ def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], 
             raise ValueError(f"declared: {error}") from None
     acquisition = _whole(options.get("acquisition", 1), "acquisition")
     removed = _ranges(options.get("removed", []))
-    noise = options.get("reading_noise", 5e-4)
+    noise = options.get("reading_noise", 3e-4)
     if not isinstance(noise, float) or not 0.0 <= noise < 1.0:
         raise ValueError(f"reading_noise must lie in 0.0..1.0, got {noise!r}")
 

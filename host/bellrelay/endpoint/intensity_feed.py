@@ -1,0 +1,125 @@
+"""Readings of a power monitor from a text file that grows.
+
+A line per reading, fields separated by spaces or tabs::
+
+    <UTC nanoseconds> <setting> <photons per pulse> [<relative variance of single pulses>]
+
+The setting is ``s``, ``mu``, ``nu`` or ``o``. Empty lines and lines that begin with ``#`` say
+nothing. A line counts once its newline is there. The file may be replaced (rotated) or begun anew.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from bellrelay.distill.ladder import SETTINGS
+
+from .source_log import Reading
+
+__all__ = ["ReadingsFile", "format_reading", "parse_reading"]
+
+_FROM_END = 1 << 20
+"""Of a file that is there already, so much is read: readings are of use for minutes only."""
+_LONGEST_LINE = 1 << 12
+
+
+def parse_reading(line: str) -> Reading | None:
+    """A reading from a line; None from one that says nothing.
+
+    Raises
+    ------
+    ValueError
+        Anything else.
+    """
+    fields = line.split()
+    if not fields or fields[0].startswith("#"):
+        return None
+    if len(fields) not in (3, 4):
+        raise ValueError(f"{len(fields)} fields, not 3 or 4")
+    time_ns, setting, *numbers = fields
+    if setting not in SETTINGS:
+        raise ValueError(f"setting {setting!r}, not one of {', '.join(SETTINGS)}")
+    return Reading(int(time_ns), SETTINGS.index(setting), *map(float, numbers))
+
+
+def format_reading(reading: Reading) -> str:
+    """The line of a reading, newline included."""
+    return f"{reading.time_ns} {SETTINGS[reading.setting]} {reading.mean!r} {reading.variance!r}\n"
+
+
+class ReadingsFile:
+    """Follows the file; a file that is not there yet, or has nothing new, gives nothing.
+
+    Attributes
+    ----------
+    malformed : int
+        Lines that were no readings, so far; they are stepped over.
+    complaint : str
+        What the last of them was.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.malformed = 0
+        self.complaint = ""
+        self._identity: tuple[int, int] | None = None
+        self._offset = 0
+        self._rest = b""
+        self._skip_line = False
+
+    def read(self) -> list[Reading]:
+        """What was appended since the last call, in the file's order.
+
+        Raises
+        ------
+        OSError
+            The file is there and cannot be read.
+        """
+        try:
+            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return []
+        try:
+            self._find_place(os.fstat(file))
+            data = b""
+            while piece := os.pread(file, 1 << 20, self._offset):
+                data += piece
+                self._offset += len(piece)
+        finally:
+            os.close(file)
+        return self._readings(data)
+
+    def _find_place(self, status: os.stat_result) -> None:
+        identity = (status.st_dev, status.st_ino)
+        if identity == self._identity and status.st_size >= self._offset:
+            return
+        first_time = self._identity is None
+        self._identity = identity
+        self._offset = max(0, status.st_size - _FROM_END) if first_time else 0
+        # In the middle of a file, what comes first is the rest of a line.
+        self._skip_line = self._offset > 0
+        self._rest = b""
+
+    def _readings(self, data: bytes) -> list[Reading]:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if self._skip_line and lines:
+            del lines[0]
+            self._skip_line = False
+        if len(self._rest) > _LONGEST_LINE:
+            self._rest, self._skip_line = b"", True
+            self._complain("a line without an end")
+        found = []
+        for line in lines:
+            try:
+                reading = parse_reading(line.decode())
+            except ValueError as error:
+                self._complain(str(error))
+                continue
+            if reading is not None:
+                found.append(reading)
+        return found
+
+    def _complain(self, what: str) -> None:
+        self.malformed += 1
+        self.complaint = what

@@ -1,0 +1,83 @@
+"""The watch over a sender's intensities: where readings come from, and what they guarantee."""
+
+from __future__ import annotations
+
+import time
+
+from bellrelay.distill.ladder import Ladder
+
+from .checked_source import CheckedSource
+from .config import IntensityMonitorSettings
+from .intensity_feed import ReadingsFile
+from .intensity_monitor import IntensityFault, IntensityMonitor, SettingState
+from .source_log import Reading
+
+__all__ = ["IntensityWatch"]
+
+
+class IntensityWatch:
+    """Readings from where the configuration says, into the monitor.
+
+    With ``input: none`` nothing is measured: the declared deviation is what bounds stand on, and
+    :attr:`measured` is False, so that whoever shows a key can say so.
+
+    Parameters
+    ----------
+    settings, ladder
+        Of this endpoint's sender.
+    """
+
+    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder) -> None:
+        self.monitor = IntensityMonitor(settings, ladder)
+        self.measured = settings.input != "none"
+        self._settings = settings
+        self._ladder = ladder
+        self._file = ReadingsFile(settings.file) if settings.file is not None else None
+        self._source: CheckedSource | None = None
+
+    def attach(self, source: CheckedSource) -> None:
+        """The source of an acquisition, before its first block; it may bring readings.
+
+        Raises as :meth:`poll`.
+        """
+        self._source = source
+        self.poll()
+
+    def poll(self, now_ns: int | None = None) -> tuple[SettingState, ...]:
+        """Take what has been measured: a few times in every ``max_age_s``.
+
+        Raises
+        ------
+        OSError
+            The file cannot be read; the next polls try again, and until then nothing is guaranteed.
+        """
+        if not self.measured:
+            return ()
+        now = time.time_ns() if now_ns is None else now_ns
+        readings: list[Reading] = []
+        if self._file is not None:
+            readings = self._file.read()
+        elif self._source is not None:
+            readings = self._source.readings()
+        return self.monitor.update(readings, now)
+
+    def deviation(self, since_ns: int, now_ns: int | None = None) -> float:
+        """Bound on the relative deviation of any setting since then; at most the ladder's.
+
+        Raises
+        ------
+        IntensityFault
+            It is not guaranteed; the message names setting and cause.
+        """
+        if not self.measured:
+            return self._ladder.deviation
+        now = time.time_ns() if now_ns is None else now_ns
+        try:
+            return self.monitor.deviation(since_ns, now)
+        except IntensityFault as fault:
+            if self._file is not None and self._file.malformed:
+                raise IntensityFault(
+                    f"{fault}; {self._file.path}: {self._file.malformed} lines are no readings, "
+                    f"the last: {self._file.complaint}"
+                ) from None
+            raise
