@@ -1,0 +1,61 @@
+"""The endpoint's unit, example and reference page are what they say."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bellrelay.cli.exits import ExitCode
+from bellrelay.endpoint.config import load_endpoint_config
+from bellrelay.endpoint.config_reference import reference_page
+
+ROOT = Path(__file__).resolve().parents[2]
+UNIT = ROOT / "deploy" / "systemd" / "bellrelay-endpoint@.service"
+EXAMPLE = ROOT / "deploy" / "endpoint.example.yaml"
+
+
+@pytest.fixture
+def unit(tmp_path):
+    """An instance of the unit whose program is there."""
+    path = tmp_path / "bellrelay-endpoint@alice.service"
+    text = UNIT.read_text()
+    assert "/usr/bin/bellrelay " in text
+    path.write_text(text.replace("/usr/bin/bellrelay ", "/bin/true "))
+    return path
+
+
+def test_systemd_finds_no_fault_in_the_endpoint_unit(requires_program, unit):
+    program = requires_program("systemd-analyze", "apt-get install systemd")
+    check = [program, "verify", "--recursive-errors=no", str(unit)]
+    run = subprocess.run(check, capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (0, "")
+    check = [program, "security", "--offline=true", "--threshold=20", str(unit)]
+    run = subprocess.run(check, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+def test_what_needs_a_person_at_an_endpoint_is_not_tried_again():
+    (codes,) = re.findall(r"^RestartPreventExitStatus=(.*)$", UNIT.read_text(), re.M)
+    assert [int(c) for c in codes.split()] == [int(ExitCode.USAGE), int(ExitCode.CONFIGURATION)]
+
+
+def test_the_example_of_an_endpoint_can_be_used_and_agrees_with_the_unit():
+    config = load_endpoint_config(EXAMPLE)
+    assert config.own_ladder == config.alice.ladder()
+    own = f"/var/lib/bellrelay/{config.endpoint_id}"
+    for path in (config.store.directory, config.key_pool.file, config.source.options["directory"]):
+        assert str(path).startswith(own + "/")
+    assert str(config.intensity_monitor.file).startswith(f"/run/bellrelay/{config.endpoint_id}/")
+    credentials = f"/run/credentials/bellrelay-endpoint@{config.endpoint_id}.service/key"
+    assert str(config.peer.tls.key) == str(config.relay.tls.key) == credentials
+    # Nothing that is needed is missing in it, and it has the groups that people change.
+    assert set(yaml.safe_load(EXAMPLE.read_text())) == set(type(config).model_fields)
+
+
+def test_the_endpoint_reference_is_that_of_the_model():
+    page = ROOT / "docs" / "reference" / "endpoint-config.md"
+    assert page.read_text() == reference_page(), (
+        "python -m bellrelay.endpoint.config_reference > docs/reference/endpoint-config.md"
+    )
