@@ -18,6 +18,8 @@ Floats = NDArray[np.float64]
 # the differences are then no longer small against I0.
 SERIES_LIMIT = 4.0
 SERIES_TERMS = 20
+# Terms that are so much smaller than the first are not formed: most arguments need five or six.
+ROUNDING = 1e-18
 
 
 def i0_difference(x: Floats, dx: Floats) -> Floats:
@@ -36,7 +38,10 @@ def i0_difference(x: Floats, dx: Floats) -> Floats:
     ladder = np.zeros_like(factor)
     power = np.ones_like(factor)
     weight = 1.0
+    largest = max(float(p.max(initial=0.0)), float(q.max(initial=0.0)))
     for k in range(1, SERIES_TERMS + 1):
+        if weight * largest ** (k - 1) < ROUNDING:
+            break
         ladder = ladder * p + power
         power = power * q
         weight /= k * k
@@ -62,8 +67,11 @@ def i0_second_difference(x: Floats, dx: Floats, dy: Floats) -> Floats:
     total = np.where(small, dx * dy / 2.0, 0.0)
     powers = [s.copy() for s in squares]
     weight = 1.0
+    biggest = max(float(square.max(initial=0.0)) for square in squares)
     for k in range(2, SERIES_TERMS + 1):
         weight /= k * k
+        if weight * biggest ** (k - 2) < ROUNDING:
+            break
         for power, square in zip(powers, squares, strict=True):
             power *= square
         total = total + weight * ((powers[0] - powers[2]) - (powers[1] - powers[3]))

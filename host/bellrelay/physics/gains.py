@@ -188,16 +188,19 @@ def _pattern_probability(model: RelayModel, mean: Floats, swing: Floats, i: int,
 
     # Mean over phi of exp(-B_rest cos) (1 - exp(-lambda_i)) (1 - exp(-lambda_j)), regrouped so
     # that only small numbers are added.
+    less_j = i0_difference(b_rest + b_i, b_j)
+    less_i = i0_difference(b_rest + b_j, b_i)
+    full = i0(b_rest + b_i + b_j)
     both = (
         i0_second_difference(b_rest, b_i, b_j)
-        - hit_i * i0_difference(b_rest + b_i, b_j)
-        - hit_j * i0_difference(b_rest + b_j, b_i)
-        + hit_i * hit_j * i0(b_rest + b_i + b_j)
+        - hit_i * less_j
+        - hit_j * less_i
+        + hit_i * hit_j * full
     )
     # One by light, the other by a dark count in a window that the light left silent.
-    light_i = hit_i * i0(b_rest + b_j + b_i) - i0_difference(b_rest + b_j, b_i)
-    light_j = hit_j * i0(b_rest + b_i + b_j) - i0_difference(b_rest + b_i, b_j)
-    neither = np.exp(-a_i - a_j) * i0(b_rest + b_i + b_j)
+    light_i = hit_i * full - less_i
+    light_j = hit_j * full - less_j
+    neither = np.exp(-a_i - a_j) * full
     total = (
         both
         + dark_j * np.exp(-a_j) * light_i
