@@ -29,8 +29,9 @@ __all__ = ["SimulatedReading", "SimulatedRecords", "SimulatedSource", "simulatio
 _OPTIONS = ("link", "seed", "acquisition", "removed", "declared", "reading_noise")
 _END = 1 << 63
 _SETTINGS = (("s", 1.0), ("mu", 0.0), ("nu", 0.0), ("o", 0.0))
-_READINGS = 64
-"""Readings of each setting in the first call, so that a run need not wait for a bound."""
+_MEASURED_BEFORE_S = 900
+"""The power monitor has been on for so long already, so that a run need not wait for a bound."""
+_READING_NS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ class SimulatedSource:
         self._noise = reading_noise
         self._forgotten = 0
         self._random = np.random.default_rng()
-        self._fresh = _READINGS
+        self._measured_ns = time.time_ns() - _MEASURED_BEFORE_S * 1_000_000_000
 
     def __repr__(self) -> str:
         return f"SimulatedSource({self._log.party.name.lower()}, acquisition {self._acquisition})"
@@ -98,6 +99,11 @@ class SimulatedSource:
     def start_ns(self) -> int:
         """0: the simulation's time is not ours."""
         return 0
+
+    @property
+    def slot_period_ps(self) -> float:
+        """0: nor is its pace."""
+        return 0.0
 
     @property
     def intensities(self) -> NDArray[np.float64]:
@@ -141,13 +147,15 @@ class SimulatedSource:
         """Nothing to give back."""
 
     def readings(self) -> list[SimulatedReading]:
-        """The source's true intensities, as a power monitor of this noise sees them."""
-        count, self._fresh = self._fresh, 1
+        """The source's true intensities, as a power monitor of this noise sees them each second."""
         now = time.time_ns()
-        noise = self._random.normal(1.0, self._noise, (count, len(self._log.source.settings)))
+        times = list(range(self._measured_ns + _READING_NS, now + 1, _READING_NS))
+        self._measured_ns = times[-1] if times else self._measured_ns
+        truth = self._log.source.intensities
+        means = truth * self._random.normal(1.0, self._noise, (len(times), len(truth)))
         return [
-            SimulatedReading(now - (count - 1 - i) * 1_000_000, setting, float(mean))
-            for i, row in enumerate(noise * self._log.source.intensities)
+            SimulatedReading(at, setting, float(mean))
+            for at, row in zip(times, means, strict=True)
             for setting, mean in enumerate(row)
         ]
 

@@ -21,6 +21,7 @@ from bellrelay.endpoint.source_log import (
     SlotRemoved,
     SourceLogDamaged,
     SourceLogError,
+    sent_between,
 )
 from bellrelay.endpoint.source_writer import SourceWriter
 
@@ -45,7 +46,7 @@ def folder(tmp_path):
 
 def writer(folder, acquisition=7, **options):
     return SourceWriter(
-        folder, acquisition, 123, INTENSITIES, PROBABILITIES, **{**SMALL, **options}
+        folder, acquisition, 123, 10_000, INTENSITIES, PROBABILITIES, **{**SMALL, **options}
     )
 
 
@@ -125,7 +126,8 @@ def test_identity_and_declaration(folder):
     setting, bit = sent(20)
     write(folder, setting, bit, [(0, 20)])
     log = SourceFiles(folder, 7)
-    assert (log.acquisition, log.start_ns) == (7, 123)
+    assert (log.acquisition, log.start_ns, log.slot_period_ps) == (7, 123, 10_000.0)
+    assert sent_between(log, 100, 200) == (123 + 1000, 123 + 2000)
     assert tuple(log.intensities) == INTENSITIES
     assert tuple(log.probabilities) == PROBABILITIES
     with pytest.raises(SourceLogError, match="no records of acquisition 8"):
@@ -133,7 +135,7 @@ def test_identity_and_declaration(folder):
     with pytest.raises(SourceLogError, match="acquisition 6 after 7"):
         writer(folder, acquisition=6)
     with pytest.raises(SourceLogError, match="another start or declaration"):
-        SourceWriter(folder, 7, 123, (0.5, 0.3, 0.05, 0.0), PROBABILITIES)
+        SourceWriter(folder, 7, 123, 10_000, (0.5, 0.3, 0.05, 0.0), PROBABILITIES)
     open_one = writer(folder)
     with pytest.raises(SourceLogError, match="another process"):
         writer(folder)
@@ -180,9 +182,12 @@ def test_forgotten_records_are_overwritten_and_files_go(folder, monkeypatch):
     assert records_on_disk(folder) == 50
     seen = []
     unlink = Path.unlink
-    monkeypatch.setattr(
-        Path, "unlink", lambda p: (seen.append(set(p.read_bytes()[104:])), unlink(p))[-1]
-    )
+
+    def look_and_unlink(path):
+        seen.append(set(path.read_bytes()[SEGMENT_HEADER_BYTES:]))
+        unlink(path)
+
+    monkeypatch.setattr(Path, "unlink", look_and_unlink)
     log = SourceFiles(folder, 7)
     log.forget(90)
     # Chunks of 8 and segments of 40: two files are gone, overwritten before; the chunk at 88 stays.

@@ -84,7 +84,7 @@ def test_rules_6_and_14_pulses_sent_are_the_senders_own_count_less_what_it_dropp
 
 def test_files_are_a_plugin_too(tmp_path):
     folder = tmp_path / "source"
-    log = SourceWriter(folder, 3, 99, (0.4, 0.3, 0.05, 0.0), (0.45, 0.1, 0.3, 0.15))
+    log = SourceWriter(folder, 3, 99, 0.0, (0.4, 0.3, 0.05, 0.0), (0.45, 0.1, 0.3, 0.15))
     log.append(0, np.arange(4, dtype=np.uint8), np.array([0, 1, 0, 1], np.uint8))
     log.sync()
     log.close()
@@ -132,9 +132,9 @@ def test_rule_8_a_sender_that_declares_other_intensities_than_the_configuration_
     )(1)
     np.testing.assert_array_equal(source.intensities, [0.4, 0.3, 0.05, 0.0])
     nu = [r.mean for r in source.readings() if SETTINGS[r.setting] == "nu"]
-    assert len(nu) >= 20
+    assert len(nu) == 900
     assert np.mean(nu) == pytest.approx(0.06, rel=0.001)
-    assert len(source.readings()) == 4
+    assert len(source.readings()) <= 4
 
 
 class PretendedLog:
@@ -142,6 +142,7 @@ class PretendedLog:
 
     acquisition = 1
     start_ns = 0
+    slot_period_ps = 0.0
     intensities = np.array([0.4, 0.3, 0.05, 0.0])
     probabilities = np.array([0.45, 0.1, 0.3, 0.15])
     kept = (0, 100)

@@ -78,6 +78,10 @@ class CheckedSource:
         return self._log.start_ns
 
     @property
+    def slot_period_ps(self) -> float:
+        return self._log.slot_period_ps
+
+    @property
     def intensities(self) -> NDArray[np.float64]:
         return self._log.intensities
 

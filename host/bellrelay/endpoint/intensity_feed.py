@@ -19,8 +19,8 @@ from .source_log import Reading
 
 __all__ = ["ReadingsFile", "format_reading", "parse_reading"]
 
-_FROM_END = 1 << 20
-"""Of a file that is there already, so much is read: readings are of use for minutes only."""
+_FROM_END = 16 << 20
+"""Of a file that is there already, so much is read: a block may have been sent some time ago."""
 _LONGEST_LINE = 1 << 12
 
 

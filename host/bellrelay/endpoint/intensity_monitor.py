@@ -23,6 +23,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri, stdtrit
 
 from bellrelay.distill.ladder import SETTINGS, Ladder
@@ -34,7 +35,8 @@ __all__ = ["IntensityFault", "IntensityMonitor", "SettingState"]
 
 _NS = 1_000_000_000
 _HISTORY_S = 7 * 86400
-"""Longest block that a deviation can be asked for."""
+"""So long ago may a block have begun."""
+_Series = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class IntensityFault(Exception):
@@ -65,8 +67,8 @@ class SettingState:
 class IntensityMonitor:
     """Bounds one sender's deviation from its ladder, and remembers for how long it held.
 
-    Call :meth:`update` a few times in every ``max_age_s``; what was not looked at is not
-    guaranteed.
+    It looks at every quarter of ``max_age_s``, by the times of the readings: those may be handed
+    in later, if not much later. What no reading speaks for is not guaranteed.
 
     Parameters
     ----------
@@ -79,7 +81,10 @@ class IntensityMonitor:
     def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder) -> None:
         self._settings = settings
         self._ladder = ladder
-        self._readings: list[deque[Reading]] = [deque() for _ in SETTINGS]
+        # By setting, in the order of time: times, means, variances.
+        self._readings: list[_Series] = [
+            (np.empty(0, np.int64), np.empty(0), np.empty(0)) for _ in SETTINGS
+        ]
         # (time of a look, deviation then, fault then).
         self._looks: deque[tuple[int, float, str | None]] = deque()
         self.states: tuple[SettingState, ...] = ()
@@ -90,21 +95,50 @@ class IntensityMonitor:
         return len(SETTINGS) * self._settings.epsilon
 
     def update(self, readings: Iterable[Reading], now_ns: int) -> tuple[SettingState, ...]:
-        """Take new readings, and look at all of the window; :attr:`states` keeps the result."""
-        wrong = None
-        for reading in readings:
-            problem = self._problem(reading, now_ns)
-            if problem is None:
-                self._readings[reading.setting].append(reading)
-            else:
-                wrong = problem
-        self.states = tuple(self._state(setting, now_ns) for setting in range(len(SETTINGS)))
-        fault = wrong or next((s.fault for s in self.states if s.fault is not None), None)
-        deviation = max(s.deviation for s in self.states if s.declared > 0.0)
-        self._looks.append((now_ns, deviation, fault))
+        """Take new readings, and look at every moment since the last call; :attr:`states` is now.
+
+        A reading that comes later than ``max_age_s`` after its time has come too late: what could
+        not be guaranteed without it stays so.
+        """
+        fresh = list(readings)
+        problems = [p for p in (self._problem(r, now_ns) for r in fresh) if p is not None]
+        sound = [r for r in fresh if self._problem(r, now_ns) is None]
+        for setting in range(len(SETTINGS)):
+            self._take([r for r in sound if r.setting == setting], setting)
+        step = int(self._settings.max_age_s * _NS / 4)
+        oldest = min((r.time_ns for r in sound), default=now_ns)
+        last = self._looks[-1][0] if self._looks else oldest - step
+        for time_ns in range(max(last, now_ns - _HISTORY_S * _NS) + step, now_ns, step):
+            self._look(time_ns)
+        self._look(now_ns, problems[-1] if problems else None)
         while self._looks[0][0] < now_ns - _HISTORY_S * _NS:
             self._looks.popleft()
+        self._drop_before(now_ns - int(self._settings.window_s * _NS))
         return self.states
+
+    def _take(self, readings: list[Reading], setting: int) -> None:
+        if readings:
+            rows = [(r.time_ns, r.mean, r.variance) for r in readings]
+            kept = self._readings[setting]
+            times = np.concatenate((kept[0], np.array([r[0] for r in rows], np.int64)))
+            order = np.argsort(times, kind="stable")
+            values = [np.concatenate((kept[i], [r[i] for r in rows]))[order] for i in (1, 2)]
+            self._readings[setting] = (times[order], values[0], values[1])
+
+    def _drop_before(self, time_ns: int) -> None:
+        for setting, kept in enumerate(self._readings):
+            from_here = int(np.searchsorted(kept[0], time_ns))
+            self._readings[setting] = (
+                kept[0][from_here:],
+                kept[1][from_here:],
+                kept[2][from_here:],
+            )
+
+    def _look(self, time_ns: int, problem: str | None = None) -> None:
+        self.states = tuple(self._state(setting, time_ns) for setting in range(len(SETTINGS)))
+        fault = problem or next((s.fault for s in self.states if s.fault is not None), None)
+        deviation = max(s.deviation for s in self.states if s.declared > 0.0)
+        self._looks.append((time_ns, deviation, fault))
 
     def _problem(self, reading: Reading, now_ns: int) -> str | None:
         if not 0 <= reading.setting < len(SETTINGS):
@@ -118,30 +152,28 @@ class IntensityMonitor:
             return f"a reading of {name} that lies in the future: clocks differ"
         return None
 
-    def _state(self, setting: int, now_ns: int) -> SettingState:
+    def _state(self, setting: int, time_ns: int) -> SettingState:
         s = self._settings
-        kept = self._readings[setting]
-        while kept and kept[0].time_ns < now_ns - s.window_s * _NS:
-            kept.popleft()
+        times, means, variances = self._readings[setting]
+        low = int(np.searchsorted(times, time_ns - int(s.window_s * _NS)))
+        high = int(np.searchsorted(times, time_ns, side="right"))
+        values = means[low:high]
         name, declared = SETTINGS[setting], float(self._ladder.intensities[setting])
-        n = len(kept)
-        mean = variance = math.nan
-        deviation = math.inf
-        if n:
-            values = np.array([r.mean for r in kept])
-            mean = float(values.mean())
+        n = len(values)
+        mean = float(values.mean()) if n else math.nan
+        relative_variance, deviation = math.nan, math.inf
         if n >= s.min_readings:
-            single = float(np.mean([r.variance * r.mean**2 for r in kept]))
-            spread_squared = float(values.var(ddof=1)) + single
+            between = float(values.var(ddof=1))
+            single = float(np.mean(variances[low:high] * values**2))
             if mean > 0.0:
-                variance = spread_squared / mean**2
-            low, high = self._interval(n, mean, float(values.var(ddof=1)), single)
-            deviation = high if declared == 0.0 else max(high / declared - 1, 1 - low / declared)
+                relative_variance = (between + single) / mean**2
+            least, most = self._interval(n, mean, between, single)
+            deviation = most if declared == 0.0 else max(most / declared - 1, 1 - least / declared)
         fault = self._fault(name, declared, n, deviation)
-        if fault is None and now_ns - max(r.time_ns for r in kept) > s.max_age_s * _NS:
+        if fault is None and time_ns - int(times[high - 1]) > s.max_age_s * _NS:
             fault = f"no reading of {name} for more than {s.max_age_s:g} s"
         stable = fault is None and (declared == 0.0 or deviation <= s.stability)
-        return SettingState(name, declared, n, mean, variance, deviation, stable, fault)
+        return SettingState(name, declared, n, mean, relative_variance, deviation, stable, fault)
 
     def _interval(self, n: int, mean: float, variance: float, single: float) -> tuple[float, float]:
         """Photons per pulse between which the share ``coverage`` of all pulses lies."""

@@ -124,6 +124,10 @@ class SourceFiles:
         return self._header.start_ns
 
     @property
+    def slot_period_ps(self) -> float:
+        return self._header.slot_period_ps
+
+    @property
     def intensities(self) -> NDArray[np.float64]:
         return np.array(self._header.intensities)
 

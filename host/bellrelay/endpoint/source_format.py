@@ -3,9 +3,10 @@
 A directory holds segments ``<acquisition>-<first slot>.brsrc``. A segment is a header, then chunks
 in the order of their slots. All numbers are little-endian.
 
-- Segment header, 104 bytes: magic ``BRSOURCE``, version (u16), zero (u16), acquisition (u32), UTC
-  nanoseconds of slot 0 (i64), first slot (u64), the four intensities and the four probabilities as
-  declared (f64), CRC-32 of all before it (u32), zero (u32).
+- Segment header, 112 bytes: magic ``BRSOURCE``, version (u16), zero (u16), acquisition (u32), UTC
+  nanoseconds of slot 0 (i64; 0 not known), picoseconds of a slot (f64; 0 not known), first slot
+  (u64), the four intensities and the four probabilities as declared (f64), CRC-32 of all before it
+  (u32), zero (u32).
 - Chunk: magic ``BRCH`` (4 bytes), number of slots (u32), first slot (u64), CRC-32 of the payload
   (u32), CRC-32 of the 20 bytes before it (u32); then the payload, one byte for two slots, the
   earlier one in the low half: setting (bits 0 and 1), basis (bit 2), bit (bit 3).
@@ -48,7 +49,7 @@ __all__ = [
 _MAGIC = b"BRSOURCE"
 _VERSION = 1
 _CHUNK_MAGIC = b"BRCH"
-_SEGMENT = struct.Struct("<8sHHIqQ8d")
+_SEGMENT = struct.Struct("<8sHHIqdQ8d")
 _CHUNK = struct.Struct("<4sIQI")
 _SUFFIX = ".brsrc"
 SEGMENT_HEADER_BYTES = _SEGMENT.size + 8
@@ -62,18 +63,20 @@ class SegmentHeader:
 
     acquisition: int
     start_ns: int
+    slot_period_ps: float
     first_slot: int
     intensities: tuple[float, ...]
     probabilities: tuple[float, ...]
 
     def encode(self) -> bytes:
-        """104 bytes."""
+        """112 bytes."""
         body = _SEGMENT.pack(
             _MAGIC,
             _VERSION,
             0,
             self.acquisition,
             self.start_ns,
+            self.slot_period_ps,
             self.first_slot,
             *self.intensities,
             *self.probabilities,
@@ -92,10 +95,10 @@ class SegmentHeader:
         body, tail = data[: _SEGMENT.size], data[_SEGMENT.size : SEGMENT_HEADER_BYTES]
         if len(tail) < 8 or struct.unpack("<II", tail)[0] != zlib.crc32(body):
             raise SourceLogDamaged("a segment of the source log has no whole header")
-        magic, version, _, acquisition, start_ns, first, *declared = _SEGMENT.unpack(body)
+        magic, version, _, acquisition, start_ns, period, first, *declared = _SEGMENT.unpack(body)
         if magic != _MAGIC or version != _VERSION:
             raise SourceLogDamaged(f"a segment of the source log has version {version}, not 1")
-        return cls(acquisition, start_ns, first, tuple(declared[:4]), tuple(declared[4:]))
+        return cls(acquisition, start_ns, period, first, tuple(declared[:4]), tuple(declared[4:]))
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ __all__ = [
     "SourceLogDamaged",
     "SourceLogError",
     "basis_of",
+    "sent_between",
 ]
 
 SIGNAL = S
@@ -82,6 +83,11 @@ class SourceLog(Protocol):
     @property
     def start_ns(self) -> int:
         """UTC nanoseconds of slot 0; 0 where it is not known."""
+        ...
+
+    @property
+    def slot_period_ps(self) -> float:
+        """Picoseconds of a slot; 0 where it is not known."""
         ...
 
     @property
@@ -143,6 +149,14 @@ class SourceLog(Protocol):
     def close(self) -> None:
         """Give files back."""
         ...
+
+
+def sent_between(log: SourceLog, first: int, end: int) -> tuple[int, int] | None:
+    """UTC nanoseconds between which slots [first, end) were sent; None where that is not known."""
+    if not log.start_ns or not log.slot_period_ps:
+        return None
+    period_ns = log.slot_period_ps / 1000.0
+    return log.start_ns + int(first * period_ns), log.start_ns + int(end * period_ns)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +51,9 @@ class SourceWriter:
         Made if it is missing; its owner alone may have access.
     acquisition
         The relay's; not below any that is there.
-    start_ns
-        UTC nanoseconds of slot 0; 0 if it is not known.
+    start_ns, slot_period_ps
+        UTC nanoseconds of slot 0, and picoseconds of a slot: so that it is known when a block was
+        sent. 0 if not known.
     intensities, probabilities
         (4,): as declared.
     segment_slots, chunk_slots
@@ -79,6 +81,7 @@ class SourceWriter:
         directory: Path,
         acquisition: int,
         start_ns: int,
+        slot_period_ps: float,
         intensities: ArrayLike,
         probabilities: ArrayLike,
         *,
@@ -93,7 +96,12 @@ class SourceWriter:
         self._chunk_slots = chunk_slots
         self._retention_bytes = retention_bytes
         self._header = SegmentHeader(
-            acquisition, start_ns, 0, _declared(intensities), _declared(probabilities)
+            acquisition,
+            start_ns,
+            float(slot_period_ps),
+            0,
+            _declared(intensities),
+            _declared(probabilities),
         )
         self._file = self._lock = -1
         self._failed = False
@@ -143,9 +151,7 @@ class SourceWriter:
             return False
         self._file = file
         there = SegmentHeader.parse(os.pread(file, SEGMENT_HEADER_BYTES, 0))
-        same = (there.acquisition, there.start_ns, there.intensities, there.probabilities)
-        own = self._header
-        if same != (own.acquisition, own.start_ns, own.intensities, own.probabilities):
+        if replace(there, first_slot=0) != self._header:
             raise SourceLogError(f"{path}: another start or declaration within one acquisition")
         end = SEGMENT_HEADER_BYTES
         self._segment_first = self.next_slot = there.first_slot
@@ -227,9 +233,8 @@ class SourceWriter:
             self.sync()
             os.close(self._file)
             self._file = -1
-        h = self._header
-        header = SegmentHeader(h.acquisition, h.start_ns, first, h.intensities, h.probabilities)
-        path = segment_path(self.directory, h.acquisition, first)
+        header = replace(self._header, first_slot=first)
+        path = segment_path(self.directory, header.acquisition, first)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         os.write(self._file, header.encode())
