@@ -36,12 +36,8 @@ class IntensityWatch:
         self._source: CheckedSource | None = None
 
     def attach(self, source: CheckedSource) -> None:
-        """The source of an acquisition, before its first block; it may bring readings.
-
-        Raises as :meth:`poll`.
-        """
+        """The source of the acquisition that is under way; it may bring readings."""
         self._source = source
-        self.poll()
 
     def poll(self, now_ns: int | None = None) -> tuple[SettingState, ...]:
         """Take what has been measured: a few times in every ``max_age_s``.
@@ -61,8 +57,8 @@ class IntensityWatch:
             readings = self._source.readings()
         return self.monitor.update(readings, now)
 
-    def deviation(self, since_ns: int, now_ns: int | None = None) -> float:
-        """Bound on the relative deviation of any setting since then; at most the ladder's.
+    def deviation(self, since_ns: int, until_ns: int) -> float:
+        """Bound on the relative deviation of any setting between; at most the ladder's.
 
         Raises
         ------
@@ -71,9 +67,8 @@ class IntensityWatch:
         """
         if not self.measured:
             return self._ladder.deviation
-        now = time.time_ns() if now_ns is None else now_ns
         try:
-            return self.monitor.deviation(since_ns, now)
+            return self.monitor.deviation(since_ns, until_ns)
         except IntensityFault as fault:
             if self._file is not None and self._file.malformed:
                 raise IntensityFault(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections import OrderedDict
 from collections.abc import Iterator
 
 import numpy as np
@@ -29,6 +30,7 @@ from .source_log import SourceLog
 __all__ = ["RandomAlarm", "SourceHealth"]
 
 _CHUNK = 1 << 20
+_REMEMBERED = 4096
 
 
 class RandomAlarm(Exception):
@@ -76,11 +78,15 @@ class SourceHealth:
         )
         self._shares = ChoiceShares(self._probabilities, s.share_alpha)
         self._reused = ReusedChoices()
+        self._passed: OrderedDict[tuple[int, int, int], int] = OrderedDict()
         self.alarm = None
         self.tested = 0
 
     def check(self, source: SourceLog, first: int, end: int) -> int:
         """Test a piece of a block, slots [first, end); returns the number of slots tested.
+
+        A block that has passed, and begins anew after a break, is not tested a second time: its
+        choices would be found to come again.
 
         Raises
         ------
@@ -91,6 +97,9 @@ class SourceHealth:
         """
         if self.alarm is not None:
             raise RandomAlarm(self.alarm)
+        range_ = (source.acquisition, first, end)
+        if range_ in self._passed:
+            return self._passed[range_]
         for _, test in (*self._bit_tests, *self._setting_tests):
             test.restart()
         count = 0
@@ -103,6 +112,9 @@ class SourceHealth:
                 raise RandomAlarm(self.alarm)
         if count < min(STARTUP_SAMPLES, end - first):
             raise RandomAlarm(f"{count} slots are too few to test: most records were dropped")
+        self._passed[range_] = count
+        if len(self._passed) > _REMEMBERED:
+            self._passed.popitem(last=False)
         return count
 
     def _look(self, setting: NDArray[np.uint8], bit: NDArray[np.uint8]) -> str | None:

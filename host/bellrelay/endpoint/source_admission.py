@@ -1,0 +1,93 @@
+"""Whether a block's source can be trusted, before any of its choices leaves the endpoint."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from .block import BlockAborted, BlockId, Cause
+from .checked_source import CheckedSource
+from .config import EndpointConfig
+from .intensity_monitor import IntensityFault
+from .intensity_watch import IntensityWatch
+from .source_health import RandomAlarm, SourceHealth
+from .source_log import SourceLog, SourceLogError, sent_between
+
+__all__ = ["SourceAdmission"]
+
+
+class SourceAdmission:
+    """Tests a piece of every block's choices, and holds intensities to what is declared.
+
+    May be called from any thread, for several blocks at once.
+
+    Parameters
+    ----------
+    config
+        Of the endpoint.
+    begun_ns
+        UTC nanoseconds of the time when a block began, of which the source does not know when it
+        was sent.
+
+    Attributes
+    ----------
+    health : SourceHealth
+    intensities : IntensityWatch
+        For those who show how the sender does.
+    """
+
+    def __init__(self, config: EndpointConfig, begun_ns: Callable[[BlockId], int]) -> None:
+        self.health = SourceHealth(config.random_health, config.own_ladder.probabilities)
+        self.intensities = IntensityWatch(config.intensity_monitor, config.own_ladder)
+        self._block_slots = config.block.slots
+        self._begun_ns = begun_ns
+        self._lock = threading.Lock()
+
+    def __call__(self, block: BlockId, source: SourceLog) -> None:
+        """Admit a block, or not.
+
+        Raises
+        ------
+        BlockAborted
+            RANDOM_HEALTH, INTENSITY or SOURCE_RECORD, with what was found.
+        """
+        first, end = block.first(self._block_slots), block.end(self._block_slots)
+        with self._lock:
+            try:
+                oldest, recorded = source.kept
+                end = min(end, recorded)
+                if first < oldest:
+                    raise BlockAborted(Cause.SOURCE_RECORD, f"slots before {oldest} are forgotten")
+                if end <= first:
+                    raise BlockAborted(Cause.SOURCE_RECORD, "nothing of the block was recorded")
+                self._hold_intensities(block, source, first, end)
+                self.health.check(source, first, end)
+            except IntensityFault as fault:
+                raise BlockAborted(Cause.INTENSITY, str(fault)) from None
+            except RandomAlarm as alarm:
+                raise BlockAborted(Cause.RANDOM_HEALTH, str(alarm)) from None
+            except SourceLogError as error:
+                raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
+
+    def poll(self) -> None:
+        """Take what the power monitor has measured; now and then, whether blocks come or not.
+
+        Raises
+        ------
+        OSError
+            As :meth:`IntensityWatch.poll`.
+        """
+        with self._lock:
+            self.intensities.poll()
+
+    def _hold_intensities(self, block: BlockId, source: SourceLog, first: int, end: int) -> None:
+        if isinstance(source, CheckedSource):
+            self.intensities.attach(source)
+        now = time.time_ns()
+        sent = sent_between(source, first, end) or (self._begun_ns(block), now)
+        try:
+            self.intensities.poll(now)
+        except OSError as error:
+            raise IntensityFault(f"readings cannot be read: {error.strerror}") from None
+        self.intensities.deviation(*sent)
