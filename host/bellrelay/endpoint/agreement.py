@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from bellrelay.distill.estimate import Estimate, estimate
 from bellrelay.distill.key_length import secret_length
 from bellrelay.distill.ladder import Ladder
-from bellrelay.distill.reconcile.cascade import Cascade
 from bellrelay.distill.reconcile.engine import Reconciler, Role
-from bellrelay.distill.reconcile.ldpc import Ldpc
-from bellrelay.distill.reconcile.verify import TAG_BITS
 from bellrelay.distill.security import Security
 from bellrelay.distill.tally import Tally
+from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
 
 from .config import EndpointConfig
@@ -41,8 +39,20 @@ class ReconcileMethod:
     engine: Engine
 
 
-_CASCADE = ReconcileMethod("cascade", 1, Cascade)
-_LDPC = ReconcileMethod("ldpc", 2, Ldpc)
+def _cascade(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> Reconciler:
+    from bellrelay.distill.reconcile.cascade import Cascade
+
+    return Cascade(role, bits, seed, error_rate)
+
+
+def _ldpc(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> Reconciler:
+    from bellrelay.distill.reconcile.ldpc import Ldpc
+
+    return Ldpc(role, bits, seed, error_rate)
+
+
+_CASCADE = ReconcileMethod("cascade", 1, _cascade)
+_LDPC = ReconcileMethod("ldpc", 2, _ldpc)
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,9 @@ class Cause(StrEnum):
     PROTOCOL = "protocol-broken"
     TIMEOUT = "timeout"
     INTERRUPTED = "interrupted"
+    REFUSED = "refused-by-alice"
     PEER = "peer-aborted"
+    FAULT = "internal-fault"
 
 
 _ALARMS = frozenset({Cause.AUTHENTICATION, Cause.PROTOCOL, Cause.LISTS_DIFFER, Cause.LIST_CHANGED})

@@ -14,6 +14,7 @@ from .agreement import Agreement
 from .block import BlockId, BlockState
 from .block_store import BlockStore
 from .block_talk import BlockTalk
+from .exchange_tags import TagKeys
 from .source_log import SourceLog
 
 __all__ = ["BlockRun"]
@@ -37,6 +38,7 @@ class BlockRun:
     store: BlockStore
     executor: Executor
     source: SourceLog
+    tag_keys: TagKeys
     checkpoint: Callable[[str], None]
     record: dict[str, Any] = field(default_factory=dict)
 

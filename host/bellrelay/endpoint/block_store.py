@@ -30,8 +30,8 @@ CREATE TABLE IF NOT EXISTS block (
     PRIMARY KEY (acquisition, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS verdict (
-    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, deliver INTEGER NOT NULL,
-    tag_index INTEGER NOT NULL, tag BLOB NOT NULL,
+    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, deliver INTEGER,
+    tag_index INTEGER NOT NULL, tag_key BLOB NOT NULL,
     PRIMARY KEY (acquisition, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS key (
@@ -72,11 +72,16 @@ class BlockRow:
 
 @dataclass(frozen=True)
 class StoredVerdict:
-    """Alice's decision and its tag, to be said again word for word."""
+    """What becomes of a pending key. deliver : None while that is not decided.
 
-    deliver: bool
+    tag_index, tag_key : where in the pool the key of the verdict's tag began, and the key itself:
+    taken before the key of the block was pending, so that the verdict can always be said, word for
+    word the same, whatever became of the pool.
+    """
+
+    deliver: bool | None
     tag_index: int
-    tag: bytes = field(repr=False)
+    tag_key: bytes = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -176,6 +181,7 @@ class BlockStore:
         with self._write() as db:
             self._advance(db, block, state, record, cause, detail)
             if state is BlockState.ABORTED:
+                self._decide(db, block, deliver=False)
                 db.execute(
                     "DELETE FROM key WHERE acquisition = ? AND number = ? AND confirmed = 0",
                     (block.acquisition, block.index),
@@ -268,7 +274,13 @@ class BlockStore:
     # --------------------------------------------------------------------------------- keys
 
     def put_pending(
-        self, block: BlockId, key_id: str, packed: bytes, length: int, record: Mapping[str, Any]
+        self,
+        block: BlockId,
+        key_id: str,
+        packed: bytes,
+        length: int,
+        record: Mapping[str, Any],
+        verdict: StoredVerdict,
     ) -> None:
         """Put down a key that is not to be used yet; the block is amplified."""
         with self._write() as db:
@@ -285,43 +297,38 @@ class BlockStore:
                     time.time_ns(),
                 ),
             )
+            db.execute(
+                "INSERT INTO verdict VALUES (?, ?, NULL, ?, ?)",
+                (block.acquisition, block.index, verdict.tag_index, verdict.tag_key),
+            )
 
-    def confirm(self, block: BlockId, verdict: StoredVerdict | None = None) -> None:
-        """The block's key may be used; Alice puts down her verdict in the same step."""
+    def confirm(self, block: BlockId) -> None:
+        """The block's pending key may be used: decided once and for all."""
         with self._write() as db:
             self._advance(db, block, BlockState.STORED, None)
+            self._decide(db, block, deliver=True)
             db.execute(
                 "UPDATE key SET confirmed = 1 WHERE acquisition = ? AND number = ?",
                 (block.acquisition, block.index),
             )
-            if verdict is not None:
-                self._put_verdict(db, block, verdict)
 
-    def put_verdict(self, block: BlockId, verdict: StoredVerdict) -> None:
-        """Put down the refusal of a key that Bob may hold; the first verdict stands."""
-        with self._write() as db:
-            self._put_verdict(db, block, verdict)
-
-    def _put_verdict(self, db: sqlite3.Connection, block: BlockId, verdict: StoredVerdict) -> None:
+    def _decide(self, db: sqlite3.Connection, block: BlockId, *, deliver: bool) -> None:
         db.execute(
-            "INSERT INTO verdict VALUES (?, ?, ?, ?, ?)",
-            (
-                block.acquisition,
-                block.index,
-                int(verdict.deliver),
-                verdict.tag_index,
-                verdict.tag,
-            ),
+            "UPDATE verdict SET deliver = ? WHERE acquisition = ? AND number = ?",
+            (int(deliver), block.acquisition, block.index),
         )
 
     def verdict(self, block: BlockId) -> StoredVerdict | None:
-        """What Alice has decided, if she has said it under a tag."""
+        """The verdict on a block that was amplified; None for any other."""
         with self._lock:
             row = self._db.execute(
-                "SELECT deliver, tag_index, tag FROM verdict WHERE acquisition = ? AND number = ?",
+                "SELECT deliver, tag_index, tag_key FROM verdict"
+                " WHERE acquisition = ? AND number = ?",
                 (block.acquisition, block.index),
             ).fetchone()
-        return None if row is None else StoredVerdict(bool(row[0]), row[1], bytes(row[2]))
+        if row is None:
+            return None
+        return StoredVerdict(None if row[0] is None else bool(row[0]), row[1], bytes(row[2]))
 
     def keys(self, *, confirmed: bool = True) -> list[StoredKey]:
         """Keys that may be used, in the order of their blocks; or those that may not yet."""

@@ -39,7 +39,7 @@ class Message(Protocol):
 
 
 _M = TypeVar("_M")
-Send = Callable[[Kind, Exchange, tuple[int, int], bytes], Awaitable[None]]
+Send = Callable[[Kind, Exchange, tuple[int, int], bytes], Awaitable[bool]]
 NewTags = Callable[[Exchange], ExchangeTags]
 
 
@@ -51,7 +51,7 @@ class BlockTalk:
     block
         Which.
     send
-        Hands a message to the channel.
+        Hands a message to the channel; False if the session is over.
     new_tags
         Begins the transcript of an exchange.
     checkpoint
@@ -152,12 +152,6 @@ class BlockTalk:
         except TagRefused as error:
             raise BlockAborted(Cause.AUTHENTICATION, str(error)) from None
 
-    async def abort(self, cause: Cause) -> None:
-        """Tell the peer that the block is over, if there is a session to tell it in."""
-        if not self._over:
-            self._exchange = Exchange.CHANNEL
-            await self._out(self._frame(Kind.ABORT, Abort(str(cause)).encode()))
-
     def _frame(self, kind: Kind, body: bytes) -> PeerFrame:
         return PeerFrame(kind, self._exchange, self.block.acquisition, self.block.index, body=body)
 
@@ -170,9 +164,9 @@ class BlockTalk:
     async def _out(self, frame: PeerFrame) -> None:
         name = f"{frame.exchange.name} {frame.kind.name}".lower()
         self._checkpoint(f"before sending {name}")
-        if self._over:
+        at = (frame.acquisition, frame.index)
+        if self._over or not await self._send(frame.kind, frame.exchange, at, frame.body):
             raise TalkOver
-        await self._send(frame.kind, frame.exchange, (frame.acquisition, frame.index), frame.body)
         self._checkpoint(f"after sending {name}")
 
     async def _next(self) -> PeerFrame:

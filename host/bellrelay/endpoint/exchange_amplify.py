@@ -20,8 +20,10 @@ from bellrelay.wire.peer_messages import Amplify, Exchange, Kind, Pending
 
 from .block import BlockAborted, Cause
 from .block_run import BlockRun
+from .block_store import StoredVerdict
 from .exchange_commit import CommittedList
 from .exchange_reconcile import VerifiedBlock
+from .exchange_tags import TagRefused
 
 __all__ = ["amplify"]
 
@@ -45,8 +47,10 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
     if run.is_alice:
         seed = _drawn_seed(bits.size + length - 1)
         key = await run.compute(toeplitz_hash, bits, seed, length)
-        await _put_pending(run, key_id, key, pool_bits)
-        await talk.say(Amplify(length, pool_bits, np.packbits(seed).tobytes()))
+        verdict = await _own_verdict_key(run)
+        await _put_pending(run, key_id, key, pool_bits, verdict)
+        packed = np.packbits(seed).tobytes()
+        await talk.say(Amplify(length, pool_bits, verdict.tag_index, packed))
         pending = await talk.hear(Kind.PENDING, Pending.parse)
         await talk.trust()
         if pending.length != length:
@@ -57,7 +61,8 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
             raise BlockAborted(Cause.LEDGERS_DIFFER, "AMPLIFY: another length than ours")
         seed = _said_seed(said.seed_packed, bits.size + length - 1)
         key = await run.compute(toeplitz_hash, bits, seed, length)
-        await _put_pending(run, key_id, key, pool_bits)
+        verdict = await _said_verdict_key(run, said.verdict_index)
+        await _put_pending(run, key_id, key, pool_bits, verdict)
         await talk.say(Pending(length))
         await talk.vouch()
 
@@ -75,6 +80,17 @@ def _said_seed(packed: bytes, size: int) -> NDArray[np.uint8]:
     return bits[:size]
 
 
+async def _own_verdict_key(run: BlockRun) -> StoredVerdict:
+    return StoredVerdict(None, *await run.write(run.tag_keys.draw))
+
+
+async def _said_verdict_key(run: BlockRun, index: int) -> StoredVerdict:
+    try:
+        return StoredVerdict(None, index, await run.write(run.tag_keys.take, index))
+    except TagRefused as error:
+        raise BlockAborted(Cause.AUTHENTICATION, str(error)) from None
+
+
 def _key_id(run: BlockRun, list_digest: bytes) -> str:
     """Name of the key, a UUID in form: the same on both sides, and it tells nothing of the key."""
     text = f"bellrelay key {run.block} ".encode() + run.agreement.digest + list_digest
@@ -82,7 +98,9 @@ def _key_id(run: BlockRun, list_digest: bytes) -> str:
     return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:32]}"
 
 
-async def _put_pending(run: BlockRun, key_id: str, key: NDArray[np.uint8], pool_bits: int) -> None:
+async def _put_pending(
+    run: BlockRun, key_id: str, key: NDArray[np.uint8], pool_bits: int, verdict: StoredVerdict
+) -> None:
     record: dict[str, Any] = {
         **run.record,
         "key_bits": int(key.size),
@@ -93,5 +111,7 @@ async def _put_pending(run: BlockRun, key_id: str, key: NDArray[np.uint8], pool_
     run.record.update(record)
     packed = np.packbits(key).tobytes()
     run.checkpoint("before amplified")
-    await run.write(run.store.put_pending, run.block, key_id, packed, int(key.size), record)
+    await run.write(
+        run.store.put_pending, run.block, key_id, packed, int(key.size), record, verdict
+    )
     run.checkpoint("after amplified")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from bellrelay.distill.estimate import Estimate
 from bellrelay.distill.reconcile.engine import ReconcileError, Reconciler
-from bellrelay.distill.reconcile.verify import TAG_BITS, verification_tag
+from bellrelay.distill.verify import TAG_BITS, new_verification_key, tags_equal, verification_tag
 from bellrelay.wire.peer_messages import Exchange, Kind, Start, Verified, Verify
 
 from .block import BlockAborted, BlockState, Cause
@@ -90,11 +89,11 @@ async def reconcile(
         },
     )
     errors = await _verify(run, engine, kept, disclosed)
-    # The hash of verification and Bob's count are disclosed as well, each once.
-    leak_ec = disclosed + TAG_BITS + _COUNT_BITS
+    leak_ec = disclosed + _COUNT_BITS
     length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
     facts: dict[str, Any] = {
         "leak_ec": leak_ec,
+        "verification_bits": TAG_BITS,
         "errors_corrected": errors,
         "error_rate_z": errors / kept.size if kept.size else None,
         "length": length,
@@ -160,7 +159,7 @@ async def _verify(
     talk = run.talk
     frames = hashlib.sha256(engine.failed.tobytes()).digest()
     if run.is_alice:
-        key = os.urandom(32)
+        key = new_verification_key()
         tag = await run.compute(verification_tag, kept, key)
         await talk.say(Verify(key, tag, disclosed, frames))
         answer = await talk.hear(Kind.VERIFIED, Verified.parse)
@@ -171,7 +170,7 @@ async def _verify(
         if (said.disclosed, said.frames) != (disclosed, frames):
             raise BlockAborted(Cause.LEDGERS_DIFFER, "what was disclosed is counted differently")
         tag = await run.compute(verification_tag, kept, said.key)
-        equal = hmac.compare_digest(tag, said.tag)
+        equal = tags_equal(tag, said.tag)
         answer = Verified(int(equal), round(engine.error_rate * kept.size) if kept.size else 0)
         await talk.say(answer)
         await talk.vouch()

@@ -97,14 +97,25 @@ class PeerChannel:
         return self._session.name
 
     async def send(
-        self, kind: Kind, exchange: Exchange, block: tuple[int, int] = (0, 0), body: bytes = b""
-    ) -> None:
-        """Send a message now or when there is a connection; waits while the peer is behind."""
-        while self._session.waiting_bytes > _WINDOW_BYTES:
+        self,
+        session: bytes,
+        kind: Kind,
+        exchange: Exchange,
+        block: tuple[int, int] = (0, 0),
+        body: bytes = b"",
+    ) -> bool:
+        """Send a message now or when there is a connection; waits while the peer is behind.
+
+        False, and nothing is sent, if the session is not (any more) the one of this name.
+        """
+        while self._session.name == session and self._session.waiting_bytes > _WINDOW_BYTES:
             self._room.clear()
             await self._room.wait()
+        if self._session.name != session:
+            return False
         self._session.number(kind, exchange, block, body)
         self._more.set()
+        return True
 
     def break_session(self, why: str) -> None:
         """Somebody does not keep to the protocol: hang up, and begin a new session."""

@@ -24,7 +24,7 @@ ABORT may take the place of any message up to B PENDING; from then on only A VER
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from itertools import pairwise
 from typing import ClassVar, Self
@@ -197,8 +197,8 @@ class _Fixed:
 
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
-        names = self.__dataclass_fields__  # type: ignore[attr-defined]
-        return self._LAYOUT.pack(*(getattr(self, name) for name in names))
+        values = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        return self._LAYOUT.pack(*values)
 
 
 @dataclass(frozen=True)
@@ -355,7 +355,7 @@ class Verify(_Fixed):
     """
 
     KIND: ClassVar = Kind.VERIFY
-    _LAYOUT: ClassVar = struct.Struct("<32s32sQ32s")
+    _LAYOUT: ClassVar = struct.Struct("<16s16sQ32s")
     key: bytes
     tag: bytes
     disclosed: int
@@ -377,23 +377,29 @@ class Verified(_Fixed):
 
 @dataclass(frozen=True)
 class Amplify:
-    """Length of the key, how much of it goes to the key pool, and the Toeplitz seed, packed."""
+    """How the key is made of the verified bits, and where in the pool the verdict's key begins.
+
+    length : of the key. pool_bits : how much of it goes into the pool. seed_packed : Toeplitz seed.
+    """
 
     KIND: ClassVar = Kind.AMPLIFY
+    _LAYOUT: ClassVar = struct.Struct("<QQQ")
     length: int
     pool_bits: int
+    verdict_index: int
     seed_packed: bytes = field(repr=False)
 
     @classmethod
     def parse(cls, body: bytes) -> Amplify:
         """Raises PeerMessageError: cut off."""
-        _need(len(body) >= 16, "AMPLIFY: cut off")
-        length, pool_bits = struct.unpack_from("<QQ", body)
-        return cls(length, pool_bits, body[16:])
+        size = cls._LAYOUT.size
+        _need(len(body) >= size, "AMPLIFY: cut off")
+        length, pool_bits, verdict_index = cls._LAYOUT.unpack_from(body)
+        return cls(length, pool_bits, verdict_index, body[size:])
 
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
-        return struct.pack("<QQ", self.length, self.pool_bits) + self.seed_packed
+        return self._LAYOUT.pack(self.length, self.pool_bits, self.verdict_index) + self.seed_packed
 
 
 @dataclass(frozen=True)

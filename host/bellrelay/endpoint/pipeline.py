@@ -1,0 +1,533 @@
+"""From complete lists to stored keys: which blocks are in work, and what becomes of each.
+
+One task per block in work, on each side; Alice begins blocks in their order, Bob answers. Both
+put their states on disk and, when a session ends, apply the same rule to what was under way
+(:mod:`.interruption`); the next session begins by each telling what it has given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from bellrelay.distill.reconcile.engine import Role
+from bellrelay.wire.peer_messages import (
+    Abort,
+    Exchange,
+    Kind,
+    OpenBlock,
+    OpenBlocks,
+    PeerFrame,
+    PeerMessageError,
+    Tag,
+    Verdict,
+)
+
+from .agreement import Agreement
+from .announcement_rules import AnnouncementBreach, BlockBegun, CollectedBlock
+from .block import BlockAborted, BlockId, BlockState, Cause, may_restart
+from .block_run import BlockRun
+from .block_store import BlockRow, BlockStore
+from .block_talk import BlockTalk, TalkOver
+from .exchange_amplify import amplify
+from .exchange_commit import commit
+from .exchange_reconcile import reconcile
+from .exchange_sift import sift_block
+from .exchange_tags import ExchangeTags, TagKeys
+from .interruption import Next, after_interruption
+from .peer_channel import PeerChannel
+from .source_log import SourceLog, SourceLogError
+from .verdicts import is_vouched, verdict_messages
+
+__all__ = ["Pipeline", "PipelineSettings"]
+
+_EARLY_BLOCKS = 256
+_EARLY_FRAMES = 8
+_log = structlog.get_logger(__name__)
+
+
+def _no_checkpoint(_name: str) -> None:
+    pass
+
+
+def _admit_all(_block: BlockId, _source: SourceLog) -> None:
+    pass
+
+
+def _keep(_block: BlockId) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """What one side may choose for itself.
+
+    max_in_flight : blocks in work at once. max_waiting : complete lists that wait; what comes
+    beyond waits in the relay's log. patience_s : for the peer's next message. error_rate : assumed
+    before a block was corrected. checkpoint : called with a name wherever this side may die, for
+    tests. admit : raises BlockAborted if a block's source cannot be trusted; in a thread. stored :
+    told of every key that may be used; in a thread, and again after a crash.
+    """
+
+    max_in_flight: int = 4
+    max_waiting: int = 8
+    patience_s: float = 600.0
+    error_rate: float = 0.02
+    checkpoint: Callable[[str], None] = _no_checkpoint
+    admit: Callable[[BlockId, SourceLog], None] = _admit_all
+    stored: Callable[[BlockId], None] = _keep
+
+
+@dataclass
+class _Early:
+    """What the peer has said about a block that we have not complete yet."""
+
+    frames: deque[PeerFrame] = field(default_factory=deque)
+
+
+class Pipeline:
+    """One endpoint's blocks, for as long as :meth:`run` runs.
+
+    Attributes
+    ----------
+    alarms : int
+        Things that nobody honest does: tags that do not fit, a peer that contradicts itself.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        agreement: Agreement,
+        store: BlockStore,
+        tag_keys: TagKeys,
+        open_source: Callable[[int], SourceLog],
+        executor: Executor,
+        settings: PipelineSettings,
+    ) -> None:
+        self.alarms = 0
+        self._role = role
+        self._agreement = agreement
+        self._store = store
+        self._tag_keys = tag_keys
+        self._open_source = open_source
+        self._executor = executor
+        self._settings = settings
+        self._channel: PeerChannel | None = None
+        self._sources: dict[int, SourceLog] = {}
+        self._lists: dict[BlockId, CollectedBlock] = {}
+        self._talks: dict[BlockId, BlockTalk] = {}
+        self._tasks: dict[BlockId, asyncio.Task[None]] = {}
+        self._early: dict[BlockId, _Early] = {}
+        self._verdicts: dict[BlockId, tuple[Verdict, Tag | None]] = {}
+        self._inbox: asyncio.Queue[PeerFrame | None] = asyncio.Queue()
+        self._room = asyncio.Condition()
+        self._session: bytes | None = None
+        self._error_rate = settings.error_rate
+
+    def attach(self, channel: PeerChannel) -> None:
+        """The channel that this side speaks by."""
+        self._channel = channel
+
+    # ---------------------------------------------------------------- from the channel
+
+    def session_began(self) -> None:
+        """Whatever was under way is over."""
+        for talk in self._talks.values():
+            talk.end()
+        self._inbox.put_nowait(None)
+
+    def received(self, frame: PeerFrame) -> None:
+        """A message of the running session."""
+        self._inbox.put_nowait(frame)
+
+    # ---------------------------------------------------------------- from the announcements
+
+    async def begun(self, begun: BlockBegun) -> None:
+        """A block is being collected; earlier ones that are not complete never will be."""
+        await self._write(self._store.begin, begun.block, begun.sequence)
+        for row in await self._write(self._store.open_blocks):
+            if row.block < begun.block and row.block not in self._lists and may_restart(row.state):
+                await self._abort(row.block, BlockAborted(Cause.NOT_COLLECTED))
+
+    async def collected(self, block: CollectedBlock) -> None:
+        """A list is complete; waits while too many are."""
+        async with self._room:
+            await self._room.wait_for(lambda: len(self._lists) < self._settings.max_waiting)
+        row = await self._write(self._store.find, block.block)
+        if row is None or not may_restart(row.state):
+            return
+        self._lists[block.block] = block
+        _log.info("block complete", block=str(block.block), announced=int(block.slot.size))
+        self._begin_blocks()
+
+    async def breached(self, breach: AnnouncementBreach) -> None:
+        """The relay is believed nothing more, and the block in which it broke the rules ends."""
+        self.alarms += 1
+        relay = self._agreement.relay_id
+        _log.error("relay quarantined", relay=relay, cause=str(breach.cause), why=breach.detail)
+        await self._write(self._store.quarantine, relay, breach.cause, breach.detail)
+        await self._write(self._store.begin, breach.block, 0)
+        for row in await self._write(self._store.open_blocks):
+            if row.block not in self._lists and may_restart(row.state):
+                mine = row.block == breach.block
+                cause = breach.cause if mine else Cause.QUARANTINED
+                await self._abort(row.block, BlockAborted(cause, breach.detail if mine else ""))
+
+    # ---------------------------------------------------------------- the loop
+
+    async def run(self) -> None:
+        """Serve the channel, for ever; ends only by an exception."""
+        await self._interrupt()
+        await self._tell_stored()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            while True:
+                frame = await self._inbox.get()
+                if frame is None:
+                    await self._new_session()
+                elif self._session == self._name:
+                    await self._take(frame)
+
+    @property
+    def _name(self) -> bytes:
+        assert self._channel is not None
+        return self._channel.session_name
+
+    async def _new_session(self) -> None:
+        self._early.clear()
+        self._verdicts.clear()
+        await self._interrupt()
+        self._session = self._name
+        rows = await self._write(self._store.open_blocks)
+        blocks = [OpenBlock(r.block.acquisition, r.block.index, r.state) for r in rows]
+        await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(blocks)))
+        self._begin_blocks()
+
+    async def _interrupt(self) -> None:
+        """Apply the rule of interruption to every block that has not ended."""
+        while self._tasks:
+            for talk in self._talks.values():
+                talk.end()
+            await asyncio.wait(list(self._tasks.values()))
+            # Ended tasks take themselves off the list in a callback.
+            await asyncio.sleep(0)
+        for row in await self._write(self._store.open_blocks):
+            match after_interruption(self._role, row.state):
+                case Next.RESTART if row.state is not BlockState.COLLECTING:
+                    await self._write(self._store.advance, row.block, BlockState.COLLECTING)
+                case Next.ABORT:
+                    await self._abort(row.block, BlockAborted(Cause.INTERRUPTED, row.state.word))
+
+    async def _tell_stored(self) -> None:
+        for key in await self._write(self._store.keys):
+            await self._write(self._settings.stored, key.block)
+
+    # ---------------------------------------------------------------- blocks in work
+
+    def _begin_blocks(self) -> None:
+        """Begin what can begin."""
+        if self._session is None or self._session != self._name:
+            return
+        for block in sorted(self._lists):
+            if len(self._tasks) >= self._settings.max_in_flight:
+                return
+            if block in self._tasks:
+                continue
+            if self._role is Role.BOB and block not in self._early:
+                continue
+            self._begin_block(block)
+
+    def _begin_block(self, block: BlockId) -> None:
+        session = self._name
+        talk = BlockTalk(
+            block,
+            lambda kind, exchange, at, body: self._send(session, kind, exchange, at, body),
+            lambda exchange: self._tags(block, exchange, session),
+            self._settings.checkpoint,
+            self._settings.patience_s,
+        )
+        for frame in self._early.pop(block, _Early()).frames:
+            talk.received(frame)
+        self._talks[block] = talk
+        task = self._group.create_task(self._work(block, talk), name=f"block {block}")
+        self._tasks[block] = task
+        task.add_done_callback(lambda done: self._ended(block, done))
+
+    def _ended(self, block: BlockId, task: asyncio.Task[None]) -> None:
+        del self._tasks[block], self._talks[block]
+        if not task.cancelled() and task.exception() is None:
+            self._begin_blocks()
+
+    def _tags(self, block: BlockId, exchange: Exchange, session: bytes) -> ExchangeTags:
+        context = f"bellrelay {block} {exchange.name} ".encode() + self._agreement.digest + session
+        return ExchangeTags(self._tag_keys, context, self._role is Role.ALICE)
+
+    async def _send(
+        self, session: bytes, kind: Kind, exchange: Exchange, at: tuple[int, int], body: bytes
+    ) -> bool:
+        assert self._channel is not None
+        return await self._channel.send(session, kind, exchange, at, body)
+
+    async def _work(self, block: BlockId, talk: BlockTalk) -> None:
+        try:
+            await self._distill(block, talk)
+        except TalkOver:
+            pass
+        except BlockAborted as aborted:
+            await self._abort(block, aborted)
+        except Exception as error:
+            # Closed, not open: whatever this was, it makes no key. The text may say too much.
+            _log.exception("fault", block=str(block), kind=type(error).__name__)
+            await self._abort(block, BlockAborted(Cause.FAULT, type(error).__name__))
+        await self._settle(block)
+
+    async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
+        source = await self._source(block)
+        await self._write(self._settings.admit, block, source)
+        run = BlockRun(
+            block,
+            self._role,
+            self._agreement,
+            talk,
+            self._store,
+            self._executor,
+            source,
+            self._tag_keys,
+            self._settings.checkpoint,
+        )
+        committed = await commit(run, self._lists[block])
+        sifted = await sift_block(run, committed)
+        verified = await reconcile(run, committed, sifted, self._error_rate)
+        if verified.bits.size:
+            # Rates of the past, of blocks that both know: nothing secret in the next assumption.
+            self._error_rate = min(max(verified.errors / verified.bits.size, 0.001), 0.25)
+        await amplify(run, committed, verified)
+        if self._role is Role.ALICE:
+            self._settings.checkpoint("before stored")
+            await self._write(self._store.confirm, block)
+            self._settings.checkpoint("after stored")
+            await self._say_verdict(block)
+            await self._end(block)
+
+    async def _source(self, block: BlockId) -> SourceLog:
+        if block.acquisition not in self._sources:
+            try:
+                source = await self._write(self._open_source, block.acquisition)
+            except (SourceLogError, OSError) as error:
+                raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
+            self._sources[block.acquisition] = source
+        return self._sources[block.acquisition]
+
+    # ---------------------------------------------------------------- ends of blocks
+
+    async def _abort(self, block: BlockId, aborted: BlockAborted, *, tell: bool = True) -> None:
+        row = await self._write(self._store.find, block)
+        if row is None or row.state.final:
+            return
+        pending = row.state is BlockState.AMPLIFIED
+        if pending and self._role is Role.BOB:
+            return  # Alice's to decide
+        if aborted.alarming:
+            self.alarms += 1
+        _log.warning(
+            "block aborted", block=str(block), cause=str(aborted.cause), why=aborted.detail
+        )
+        self._settings.checkpoint("before aborted")
+        await self._write(
+            self._store.advance, block, BlockState.ABORTED, None, aborted.cause, aborted.detail
+        )
+        self._settings.checkpoint("after aborted")
+        if tell:
+            await self._say(block, Exchange.CHANNEL, Abort(str(aborted.cause)))
+        if pending:
+            await self._say_verdict(block)
+        await self._end(block)
+
+    async def _end(self, block: BlockId) -> None:
+        """The block has ended: forget its list, and what was sent before every open block."""
+        self._lists.pop(block, None)
+        row = await self._write(self._store.find, block)
+        assert row is not None
+        if row.state is BlockState.STORED:
+            _log.info("key stored", block=str(block), bits=row.record.get("key_bits"))
+            await self._write(self._settings.stored, block)
+        await self._forget(block.acquisition)
+        async with self._room:
+            self._room.notify_all()
+        self._begin_blocks()
+
+    async def _forget(self, acquisition: int) -> None:
+        rows = await self._write(self._store.open_blocks)
+        needed = [r.block for r in rows if may_restart(r.state) or r.block in self._tasks]
+        own = [b for b in needed if b.acquisition == acquisition]
+        latest = await self._write(self._store.latest)
+        if own:
+            before = min(own).first(self._agreement.block_slots)
+        elif latest is not None and latest.block.acquisition == acquisition:
+            before = latest.block.end(self._agreement.block_slots)
+        else:
+            return
+        source = self._sources.get(acquisition)
+        if source is not None:
+            try:
+                await self._write(source.forget, before)
+            except OSError as error:
+                _log.warning("source log not forgotten", why=str(error))
+
+    # ---------------------------------------------------------------- what the peer says
+
+    async def _take(self, frame: PeerFrame) -> None:
+        block = BlockId(frame.acquisition, frame.index)
+        try:
+            if frame.kind is Kind.OPEN:
+                await self._take_open(OpenBlocks.parse(frame.body))
+            elif frame.exchange is Exchange.VERDICT:
+                await self._take_verdict(block, frame)
+            elif block in self._talks:
+                self._talks[block].received(frame)
+            else:
+                await self._take_unasked(block, frame)
+        except PeerMessageError as error:
+            self.alarms += 1
+            assert self._channel is not None
+            self._channel.break_session(str(error))
+
+    async def _take_open(self, opened: OpenBlocks) -> None:
+        """The peer has these blocks open: tell it which of them are over."""
+        latest = await self._write(self._store.latest)
+        for entry in opened.blocks:
+            block = BlockId(entry.acquisition, entry.index)
+            row = await self._write(self._store.find, block)
+            if row is None:
+                if latest is not None and block < latest.block:
+                    await self._say(block, Exchange.CHANNEL, Abort(str(Cause.NOT_COLLECTED)))
+            elif entry.state == BlockState.AMPLIFIED and self._role is Role.ALICE:
+                if row.state.final:
+                    await self._say_verdict(block)
+            elif row.state is BlockState.ABORTED:
+                await self._say(block, Exchange.CHANNEL, Abort(row.cause or str(Cause.PEER)))
+            elif row.state is BlockState.STORED and entry.state != BlockState.AMPLIFIED:
+                self._alarm(block, f"the peer has lost block {block}, whose key is stored here")
+
+    async def _take_unasked(self, block: BlockId, frame: PeerFrame) -> None:
+        row = await self._write(self._store.find, block)
+        if frame.kind is Kind.ABORT:
+            await self._take_abort(block, row, Abort.parse(frame.body))
+        elif row is not None and row.state.final:
+            if frame.kind is Kind.COMMIT and self._role is Role.BOB:
+                cause = row.cause or str(Cause.PROTOCOL)
+                await self._say(block, Exchange.CHANNEL, Abort(cause))
+        elif self._role is Role.BOB:
+            if block not in self._early and len(self._early) >= _EARLY_BLOCKS:
+                raise PeerMessageError("more blocks begun than anybody needs")
+            early = self._early.setdefault(block, _Early())
+            if len(early.frames) >= _EARLY_FRAMES:
+                raise PeerMessageError("more said about a block than anybody says unasked")
+            early.frames.append(frame)
+            await self._ask_for_earlier(block)
+            self._begin_blocks()
+
+    async def _take_abort(self, block: BlockId, row: BlockRow | None, abort: Abort) -> None:
+        if row is None:
+            await self._write(self._store.begin, block, 0)
+        elif row.state is BlockState.STORED:
+            self._alarm(block, "the peer aborts a block whose key is stored here")
+            return
+        self._early.pop(block, None)
+        await self._abort(block, said_by_peer(abort.cause), tell=False)
+
+    async def _ask_for_earlier(self, block: BlockId) -> None:
+        """Alice goes in order: what she passes over, she may have given up before we had it."""
+        passed = sorted(b for b in self._lists if b < block and b not in self._tasks)
+        passed = [b for b in passed if b not in self._early]
+        if passed:
+            entries = [OpenBlock(b.acquisition, b.index, BlockState.COLLECTING) for b in passed]
+            await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(entries)))
+
+    def _alarm(self, block: BlockId, why: str) -> None:
+        self.alarms += 1
+        _log.error("alarm", block=str(block), why=why)
+
+    # ---------------------------------------------------------------- verdicts
+
+    async def _say_verdict(self, block: BlockId) -> None:
+        stored = await self._write(self._store.verdict, block)
+        if stored is None or stored.deliver is None:
+            self._alarm(block, "the peer waits for a verdict on a key that was never made here")
+            return
+        for message in verdict_messages(self._agreement, block, stored):
+            await self._say(block, Exchange.VERDICT, message)
+
+    async def _take_verdict(self, block: BlockId, frame: PeerFrame) -> None:
+        if self._role is Role.ALICE:
+            raise PeerMessageError("a verdict from Bob")
+        if frame.kind is Kind.VERDICT:
+            self._verdicts[block] = (Verdict.parse(frame.body), None)
+        elif frame.kind is Kind.TAG and block in self._verdicts:
+            self._verdicts[block] = (self._verdicts[block][0], Tag.parse(frame.body))
+            if block not in self._tasks:
+                await self._settle(block)
+        else:
+            raise PeerMessageError(f"{frame.kind.name} instead of a verdict")
+
+    async def _settle(self, block: BlockId) -> None:
+        """Do as Alice has said, if she has and a key is pending."""
+        verdict, tag = self._verdicts.get(block, (None, None))
+        if verdict is None or tag is None:
+            return
+        del self._verdicts[block]
+        row = await self._write(self._store.find, block)
+        stored = await self._write(self._store.verdict, block)
+        if row is None or stored is None or row.state is not BlockState.AMPLIFIED:
+            return
+        if not is_vouched(self._agreement, block, stored, verdict, tag):
+            self._alarm(block, "a verdict whose tag does not fit; the key stays pending")
+            return
+        if verdict.deliver:
+            self._settings.checkpoint("before stored")
+            await self._write(self._store.confirm, block)
+            self._settings.checkpoint("after stored")
+        else:
+            self._settings.checkpoint("before aborted")
+            await self._write(self._store.advance, block, BlockState.ABORTED, None, Cause.REFUSED)
+            self._settings.checkpoint("after aborted")
+        await self._end(block)
+
+    # ---------------------------------------------------------------- small things
+
+    async def _say(self, block: BlockId, exchange: Exchange, message: Any) -> None:
+        """Say something in the running session; nothing if there is none."""
+        if self._session is None:
+            return
+        name = f"{exchange.name} {message.KIND.name}".lower()
+        self._settings.checkpoint(f"before sending {name}")
+        at = (block.acquisition, block.index)
+        await self._send(self._session, message.KIND, exchange, at, message.encode())
+        self._settings.checkpoint(f"after sending {name}")
+
+    async def _write(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.to_thread(function, *arguments)
+
+    def status(self) -> dict[str, Any]:
+        """For people: plain JSON values."""
+        return {
+            "in_work": sorted(str(b) for b in self._tasks),
+            "waiting": len(self._lists) - len(self._tasks),
+            "blocks": self._store.counts(),
+            "alarms": self.alarms,
+            "error_rate_assumed": self._error_rate,
+        }
+
+
+def said_by_peer(word: str) -> BlockAborted:
+    """The peer's cause as ours, if it is one of the list."""
+    with contextlib.suppress(ValueError):
+        return BlockAborted(Cause(word), "as the peer says")
+    return BlockAborted(Cause.PEER, word)
