@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from bellrelay.cli.link_file import LinkFile, ScanKind
+    from bellrelay.distill.ladder import Ladder
 
 _DEFAULT_RANGE = {"distance": (0.0, 400.0, 5.0), "loss": (0.0, 80.0, 1.0)}
 _MOST_POINTS = 10_000
@@ -32,7 +33,7 @@ def keyrate(
     ] = None,
     optimise: Annotated[
         bool,
-        typer.Option("--optimise", help="Also the best intensities and probabilities for each N."),
+        typer.Option("--optimise", help="Also the best intensities and probabilities."),
     ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scan to a PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -55,7 +56,7 @@ def keyrate(
         return
     if scan is None and (plot is not None or scan_range is not None):
         raise typer.BadParameter("--plot and --range need --scan distance or --scan loss")
-    if scan not in (None, "distance", "loss"):
+    if scan not in (None, *_DEFAULT_RANGE):
         raise typer.BadParameter(f"--scan {scan}: distance or loss")
     from bellrelay.cli.link_file import load_link_file
 
@@ -70,10 +71,19 @@ def keyrate(
 
 
 def _link(file: LinkFile, optimise: bool, as_json: bool) -> None:
-    from bellrelay.cli.keyrate_report import link_report
+    from bellrelay.cli.keyrate_report import (
+        best_ladders,
+        best_signal_report,
+        link_report,
+        optimum_report,
+    )
     from bellrelay.cli.keyrate_tables import print_link
 
     report = link_report(file)
+    if optimise:
+        found = best_ladders(file)
+        report["best_signal"] = best_signal_report(file)
+        report["optimised"] = {str(n): optimum_report(best) for n, best in found.items()}
     if as_json:
         print(json.dumps(report))
     else:
@@ -102,13 +112,18 @@ def _scan(
     as_json: bool,
 ) -> None:
     from bellrelay.cli.keyrate_plot import AXES, draw_scan
-    from bellrelay.cli.keyrate_report import rates
+    from bellrelay.cli.keyrate_report import best_ladders, optimum_report, rates
     from bellrelay.cli.keyrate_tables import print_scan, progress
 
     points: list[dict[str, Any]] = []
+    starts: dict[int, tuple[Ladder, Ladder]] = {}
     for value in progress(values, f"{kind} {AXES[kind][1]}"):
         point = file.model_copy(update={"link": file.link.scanned(kind, value)})
         points.append({"at": value, **rates(point)})
+        if optimise:
+            found = best_ladders(point, starts)
+            points[-1]["optimised"] = {str(n): optimum_report(best) for n, best in found.items()}
+            starts = {n: (best.alice, best.bob) for n, best in found.items()}
         if to_the_end and points[-1]["R_infinite"] == 0.0:
             break
     finite = file.finite

@@ -42,6 +42,9 @@ def draw_scan(path: Path, kind: ScanKind, points: Sequence[dict[str, Any]], capt
         curve([point[key] for point in points], label, "--")
     for n in points[0]["R_finite"] if points else ():
         curve([p["R_finite"][n] for p in points], f"N = {float(n):.3g}, per pair sent", "-")
+        if "optimised" in points[0]:
+            best = [p["optimised"][n]["rate"] for p in points]
+            curve(best, f"N = {float(n):.3g}, best ladder at every point", ".-")
     name, unit = AXES[kind]
     axes.set_xlabel(f"{name} ({unit})")
     axes.set_ylabel("secret bits per pair of pulses")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -13,9 +15,11 @@ from bellrelay.distill.estimate import Estimate, estimate
 from bellrelay.distill.key_length import secret_length
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.link_rates import FiniteKey, ModelledLink, finite_key
+from bellrelay.distill.optimise import Optimum, optimise_ladders
 from bellrelay.physics import (
     Basis,
     asymptotic_rate,
+    best_signal,
     binary_entropy,
     gains,
     pair_error_upper,
@@ -24,7 +28,17 @@ from bellrelay.physics import (
 )
 from bellrelay.wire.outcomes import Outcome
 
-__all__ = ["cause", "counts_report", "key_report", "link_report", "rates", "statement"]
+__all__ = [
+    "best_ladders",
+    "best_signal_report",
+    "cause",
+    "counts_report",
+    "key_report",
+    "link_report",
+    "optimum_report",
+    "rates",
+    "statement",
+]
 
 _DECOYS = ("mu", "nu", "o")
 
@@ -69,6 +83,37 @@ def rates(file: LinkFile) -> dict[str, Any]:
         "R_finite": {
             str(n): finite_key(link, alice, bob, n, security).rate for n in file.finite.pulses
         },
+    }
+
+
+def best_ladders(
+    file: LinkFile, starts: Mapping[int, tuple[Ladder, Ladder]] | None = None
+) -> dict[int, Optimum]:
+    """The optimum for every N of the file; `starts` are where to begin, else the file's ladders."""
+    link, security = file.modelled(), file.finite.security()
+    own = (file.alice.ladder(), file.bob.ladder())
+    return {
+        n: optimise_ladders(link, n, security, (starts or {}).get(n, own))
+        for n in file.finite.pulses
+    }
+
+
+def best_signal_report(file: LinkFile) -> dict[str, float]:
+    """The asymptotic optimum: signals with infinitely many decoys, in live slots.
+
+    Decoys have none: without fluctuation the best ones are infinitely weak.
+    """
+    link = file.modelled()
+    best = best_signal(link.relay, link.reconciliation_efficiency, link.outcomes)
+    return {"s_a": best.signal_a, "s_b": best.signal_b, "R_infinite": best.rate}
+
+
+def optimum_report(optimum: Optimum) -> dict[str, Any]:
+    """Ladders, and the block that they give."""
+    return {
+        "alice": asdict(optimum.alice),
+        "bob": asdict(optimum.bob),
+        **key_report(optimum.key),
     }
 
 

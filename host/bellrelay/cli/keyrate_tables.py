@@ -53,10 +53,31 @@ def print_link(report: dict[str, Any]) -> None:
         ],
     )
     if report["finite"]:
-        print_finite(report["finite"])
+        print_finite(report["finite"], "keys of finite blocks")
+    if report.get("best_signal"):
+        best = report["best_signal"]
+        print(
+            f"best signals with infinite decoys: {best['s_a']:.4f} and {best['s_b']:.4f}, "
+            f"rate {_short(best['R_infinite'])} per signal pair in live slots"
+        )
+    if report.get("optimised"):
+        print_ladders(report["optimised"])
+        print_finite(report["optimised"], "keys of finite blocks with the best ladders")
 
 
-def print_finite(blocks: dict[str, dict[str, Any]]) -> None:
+def print_ladders(optima: dict[str, dict[str, Any]]) -> None:
+    """The best ladders by N; one row for both parties where they are the same."""
+    names = ("s", "mu", "nu", "o", "p_s", "p_mu", "p_nu")
+    rows = []
+    for n, best in optima.items():
+        parties = ("alice", "bob") if best["alice"] != best["bob"] else ("both",)
+        for party in parties:
+            ladder = best["alice" if party == "both" else party]
+            rows.append([_short(float(n)), party, *(f"{ladder[name]:.4f}" for name in names)])
+    _table("best ladders", ["N", "party", *names], rows)
+
+
+def print_finite(blocks: dict[str, dict[str, Any]], title: str) -> None:
     """Blocks by their number of pulses, and what their keys rest on."""
     rows = [
         [
@@ -67,15 +88,17 @@ def print_finite(blocks: dict[str, dict[str, Any]]) -> None:
             _short(block["leak_ec"]),
             _short(block["length"]),
             _short(block["rate"]),
-            block["aborted"] or "",
         ]
         for n, block in blocks.items()
     ]
     _table(
-        "keys of finite blocks",
-        ["N", "sifted", "n11 >=", "phase err <=", "leak_EC", "bits", "per pair", "no key"],
+        title,
+        ["N", "sifted", "n11 >=", "e_ph <=", "leak_EC", "bits", "per pair"],
         rows,
     )
+    for n, block in blocks.items():
+        if block["aborted"]:
+            print(f"N = {_short(float(n))}: no key: {block['aborted']}")
     _print_statement(next(iter(blocks.values())))
 
 
@@ -84,19 +107,20 @@ def print_counts(report: dict[str, Any]) -> None:
     source = "as counted" if report["leak_ec_counted"] else "f n h(E)"
     _table(
         "key of the counts",
-        ["N", "n11 >=", "phase err <=", f"leak_EC {source}", "bits", "per pair", "no key"],
+        ["N", "n11 >=", "e_ph <=", f"leak_EC {source}", "bits", "per pair"],
         [
             [
-                f"{report['pulses']:.6g}",
-                f"{report['n11_L']:.6g}",
+                _short(report["pulses"]),
+                _short(report["n11_L"]),
                 _percent(report["e_phase_U"]),
-                f"{report['leak_ec']:.6g}",
+                _short(report["leak_ec"]),
                 f"{report['length']}",
                 _short(report["rate"]),
-                report["aborted"] or "",
             ]
         ],
     )
+    if report["aborted"]:
+        print(f"no key: {report['aborted']}")
     _print_statement(report)
 
 
@@ -104,18 +128,26 @@ def print_scan(report: dict[str, Any]) -> None:
     """A row per point."""
     points = report["points"]
     lengths = list(points[0]["R_finite"]) if points else []
+    best = lengths if points and "optimised" in points[0] else []
     rows = [
         [
             f"{point['at']:g}",
             _short(point["R_infinite"]),
             _short(point["R_two_decoy"]),
             *(_short(point["R_finite"][n]) for n in lengths),
+            *(_short(point["optimised"][n]["rate"]) for n in best),
         ]
         for point in points
     ]
     _table(
-        "rates of a model: R_infinite and R_two_decoy per signal pair, R_finite per pair sent",
-        [report["unit"], "R_infinite", "R_two_decoy", *(f"N = {float(n):.3g}" for n in lengths)],
+        "rates of a model: R_inf(inite), R_(two_)decoy per signal pair; N: per pair sent",
+        [
+            report["unit"],
+            "R_infinite",
+            "R_two_decoy",
+            *(f"N = {float(n):.3g}" for n in lengths),
+            *(f"{float(n):.3g}, best" for n in best),
+        ],
         rows,
     )
     epsilon = report["epsilon"]
@@ -132,7 +164,7 @@ def _print_statement(block: dict[str, Any]) -> None:
 
 
 def _short(value: float) -> str:
-    return "0" if value == 0 else f"{value:.4g}"
+    return "0" if value == 0 else f"{value:.3g}"
 
 
 def _percent(value: float) -> str:

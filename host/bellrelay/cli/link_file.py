@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.link_rates import ModelledLink
-from bellrelay.distill.security import Security
+from bellrelay.distill.security import OutcomeRule, Security
 from bellrelay.physics import (
     DeadTime,
     RelayModel,
@@ -297,10 +297,17 @@ class Finite(Model):
     reconciliation_efficiency: Annotated[float, between(1.0, 10.0)] = Field(
         default=1.16, description="f: disclosed bits over n h(E)"
     )
+    outcomes: Literal["pooled", "separate"] = Field(
+        default="pooled", description="one bound on both Bell outcomes, or one on each"
+    )
 
     def security(self) -> Security:
         """The same as estimation takes it."""
-        return Security(secrecy=self.epsilon_secrecy, correctness=self.epsilon_correctness)
+        return Security(
+            secrecy=self.epsilon_secrecy,
+            correctness=self.epsilon_correctness,
+            outcomes=OutcomeRule(self.outcomes),
+        )
 
 
 class LinkFile(FileModel):
