@@ -20,7 +20,8 @@ an error, so is a value out of range: the line names file, key, value and what i
 [example](../../deploy/endpoint.example.yaml) has most of them.
 
 Both files must agree in `alice`, `bob`, `security`, `reconcile`, `block.slots`, `relay.id` and
-`key_pool.refill_share`; the endpoints compare them before the first block. This page is made by
+`key_pool.refill_share`; the endpoints compare them before the first block. What
+`source`, `random_health` and `intensity_monitor` do: [sources.md](sources.md). This page is made by
 `python -m bellrelay.endpoint.config_reference`.
 
 """
