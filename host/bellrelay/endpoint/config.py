@@ -155,7 +155,12 @@ class BlockSettings(Model):
 
     slots: Slots = Field(description="slots of a block")
     settle_s: Annotated[float, between(0.0, 3600.0, "s")] = Field(
-        default=5.0, description="wait for announcements after a block's last slot"
+        default=5.0,
+        description="wait for the source's own records of a block whose announcements are in; "
+        "slots that are not recorded then count as not sent",
+    )
+    patience_s: Annotated[float, between(1.0, 86400.0, "s")] = Field(
+        default=300.0, description="wait for the peer's next word about a block; then it ends"
     )
     max_in_flight: Annotated[int, between(1, 64)] = Field(
         default=4, description="blocks in work at once; further ones wait"
@@ -189,6 +194,10 @@ class ReconcileSettings(Model):
 
     method: Literal["auto", "ldpc", "cascade"] = Field(
         default="auto", description="`auto`: cascade for short blocks, ldpc for long ones"
+    )
+    error_rate: Annotated[float, between(0.001, 0.25)] = Field(
+        default=0.02,
+        description="assumed in Z until a block was corrected, and then what was corrected there",
     )
 
 
@@ -282,6 +291,9 @@ class EndpointConfig(FileModel):
     key_pool: KeyPoolSettings
     random_health: RandomHealthSettings = RandomHealthSettings()
     intensity_monitor: IntensityMonitorSettings
+    workers: Annotated[int, between(1, 256)] = Field(
+        default=2, description="threads that compute: estimation, correction, amplification"
+    )
     health: Health = Health()
 
     @property
