@@ -4,6 +4,7 @@ import itertools
 import os
 import shutil
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +305,22 @@ def test_a_damaged_chunk_header_is_neither_a_gap_nor_a_wait(folder, segment):
     log.close()
 
 
+def test_a_damaged_segment_header_is_said_at_every_call(folder):
+    setting, bit = sent(80)
+    write(folder, setting, bit, [(0, 40)])
+    log = SourceFiles(folder, 7)
+    with writer_of(folder) as more:
+        more.append(40, setting[40:], bit[40:])
+    path = sorted(folder.glob("*.brsrc"))[1]
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    for _ in range(2):
+        with pytest.raises(SourceLogDamaged, match="no whole header"):
+            log.choices(np.array([10], np.uint64))
+    log.close()
+
+
 def test_the_reader_follows_a_writer_that_goes_on(folder):
     setting, bit = sent(400)
     log = None
@@ -315,6 +332,24 @@ def test_the_reader_follows_a_writer_that_goes_on(folder):
             assert log.kept[1] == end
             slots = np.arange(max(0, end - 50), end)
             same(log.choices(slots.astype(np.uint64)), slots, setting, bit)
+    log.close()
+
+
+def test_blocks_are_read_and_forgotten_by_several_threads(folder):
+    setting, bit = sent(4000)
+    write(folder, setting, bit, [(0, 4000)])
+    log = SourceFiles(folder, 7)
+
+    def resolve(block):
+        slots = np.arange(100 * block, 100 * block + 100)
+        same(log.choices(slots.astype(np.uint64)), slots, setting, bit)
+        return log.sent(100 * block, 100 * block + 100)
+
+    with ThreadPoolExecutor(4) as pool:
+        for first in range(0, 40, 4):
+            done = pool.map(resolve, range(first, first + 4))
+            log.forget(100 * first)
+            assert list(done) == [100] * 4
     log.close()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,7 +81,8 @@ class _Segment:
 class SourceFiles:
     """Records of one acquisition in a directory; a :class:`~.source_log.SourceLog`.
 
-    One process at a time; what the sender's process appends is seen at the next call.
+    One process at a time, any of its threads; what the sender's process appends is seen at the next
+    call.
 
     Parameters
     ----------
@@ -101,6 +103,7 @@ class SourceFiles:
         self.directory = directory
         private_directory(directory)
         self._acquisition = acquisition
+        self._lock = threading.RLock()
         self._segments: list[_Segment] = []
         self._erased = 0
         self._look()
@@ -138,9 +141,10 @@ class SourceFiles:
     @property
     def kept(self) -> tuple[int, int]:
         """[first, end): slots before first are forgotten, from end on not recorded yet."""
-        self._look()
-        first = max(self._mark, self._segments[0].first) if self._segments else self._mark
-        return first, max(first, self._end)
+        with self._lock:
+            self._look()
+            first = max(self._mark, self._segments[0].first) if self._segments else self._mark
+            return first, max(first, self._end)
 
     @property
     def _end(self) -> int:
@@ -167,15 +171,19 @@ class SourceFiles:
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return
-        if os.fstat(file).st_size < SEGMENT_HEADER_BYTES:
-            # Its sender is just beginning it.
+        try:
+            if os.fstat(file).st_size < SEGMENT_HEADER_BYTES:
+                # Its sender is just beginning it.
+                os.close(file)
+                return
+            header = SegmentHeader.parse(os.pread(file, SEGMENT_HEADER_BYTES, 0))
+            if header.acquisition != self._acquisition or header.first_slot != first:
+                raise SourceLogDamaged(f"{path}: holds other slots than its name says")
+        except SourceLogDamaged:
             os.close(file)
-            return
+            raise
         segment = _Segment(first, path, file, end=first)
         self._segments.append(segment)
-        header = SegmentHeader.parse(os.pread(file, SEGMENT_HEADER_BYTES, 0))
-        if header.acquisition != self._acquisition or header.first_slot != first:
-            raise SourceLogDamaged(f"{path}: holds other slots than its name says")
         segment.walk()
 
     def choices(self, slots: NDArray[np.uint64]) -> Choices:
@@ -186,6 +194,10 @@ class SourceFiles:
         SlotNotKept, SlotRemoved, SourceLogDamaged
             For any of them.
         """
+        with self._lock:
+            return self._choices(slots)
+
+    def _choices(self, slots: NDArray[np.uint64]) -> Choices:
         setting, basis, bit = (np.empty(len(slots), np.uint8) for _ in range(3))
         if not len(slots):
             return Choices(basis, setting, bit)
@@ -231,6 +243,10 @@ class SourceFiles:
         """
         if first > end:
             raise ValueError(f"a range ends at {end}, before it begins at {first}")
+        with self._lock:
+            return self._removed(first, end)
+
+    def _removed(self, first: int, end: int) -> Ranges:
         oldest, recorded = self.kept
         if first < oldest:
             raise SlotNotKept(f"slots before {oldest} are forgotten, {first} is asked for")
@@ -265,13 +281,15 @@ class SourceFiles:
         OSError
             The disk failed; to be called again.
         """
-        before = max(before_slot, forgotten_mark(self.directory, self._acquisition))
-        erase_before(self.directory, self._acquisition, before, self._erased)
-        self._erased = before
-        self._look()
+        with self._lock:
+            before = max(before_slot, forgotten_mark(self.directory, self._acquisition))
+            erase_before(self.directory, self._acquisition, before, self._erased)
+            self._erased = before
+            self._look()
 
     def close(self) -> None:
         """Give files back."""
-        for segment in self._segments:
-            os.close(segment.file)
-        self._segments = []
+        with self._lock:
+            for segment in self._segments:
+                os.close(segment.file)
+            self._segments = []
