@@ -199,6 +199,9 @@ class Calibrator(wiring.Component):
         asked, skew_asked, external = Signal(init=self.at_reset), Signal(), Signal()
         settled = Signal(range(self.settle_clocks))
         failed, finished = Signal(), Signal()
+        # The multiplexers lie beside the pads: a clock for the way, out of `settle_clocks`.
+        chosen = Signal.like(self.select)
+        m.d.sync += self.select.eq(chosen)
         with m.If(self.control.start):
             m.d.sync += asked.eq(1)
         with m.If(self.control.deskew):
@@ -225,7 +228,7 @@ class Calibrator(wiring.Component):
                     m.d.sync += settled.eq(0)
                     m.next = "SWITCH"
             with m.State("SWITCH"):
-                m.d.sync += [masked.eq(here), self.select.eq(here)]
+                m.d.sync += [masked.eq(here), chosen.eq(here)]
                 m.d.sync += [finished.eq(0), failed.eq(0)]
                 with m.If(is_settled):
                     m.d.comb += density.start.eq(1)
@@ -233,7 +236,7 @@ class Calibrator(wiring.Component):
             with m.State("COUNT"):
                 m.d.sync += settled.eq(0)
                 with m.If(density.collected):
-                    m.d.sync += self.select.eq(0)
+                    m.d.sync += chosen.eq(0)
                     m.next = "RELEASE"
             with m.State("RELEASE"):
                 with m.If(is_settled):
@@ -264,7 +267,7 @@ class Calibrator(wiring.Component):
                     m.d.sync += settled.eq(0)
                     m.next = "SKEW_SWITCH"
             with m.State("SKEW_SWITCH"):
-                m.d.sync += [masked.eq(-1), self.select.eq((~external).replicate(g.n_channels))]
+                m.d.sync += [masked.eq(-1), chosen.eq((~external).replicate(g.n_channels))]
                 with m.If(is_settled):
                     m.d.comb += skew.start.eq(1)
                     m.next = "SKEW"
@@ -272,7 +275,7 @@ class Calibrator(wiring.Component):
                 m.d.sync += settled.eq(0)
                 with m.If(skew.done):
                     m.d.sync += [
-                        self.select.eq(0),
+                        chosen.eq(0),
                         status.skew_valid.eq(~skew.failed),
                         status.skew_failed.eq(skew.failed),
                     ]

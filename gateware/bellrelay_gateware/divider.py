@@ -41,6 +41,8 @@ class Divider(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         left = Signal(range(self.width + 2))
+        # Of `left`, known a clock ahead: they enable all the other registers.
+        running, ending = Signal(), Signal()
         magnitude = Signal(self.width)
         rest = Signal(self.divisor_width + 1)
         quotient = Signal(self.width)
@@ -48,23 +50,25 @@ class Divider(wiring.Component):
 
         trial = Cat(magnitude[-1], rest[: self.divisor_width])
         enough = trial >= self.divisor
-        m.d.sync += self.done.eq(left == 1)
+        m.d.sync += [self.done.eq(ending), ending.eq(running & (left == 2))]
         with m.If(self.start):
             m.d.sync += [
                 left.eq(self.width + 1),
+                running.eq(1),
+                ending.eq(0),
                 rest.eq(0),
                 # -2**width has no place and stays out: a numerator is a register's difference
                 magnitude.eq(Mux(negative, -self.numerator, self.numerator)),
             ]
-        with m.Elif(left > 1):
+        with m.Elif(running):
             m.d.sync += [
                 left.eq(left - 1),
+                running.eq(left != 2),
                 magnitude.eq(magnitude << 1),
                 rest.eq(Mux(enough, trial - self.divisor, trial)),
                 quotient.eq(Cat(enough, quotient)),
             ]
-        with m.Elif(left == 1):
-            m.d.sync += left.eq(0)
+        with m.Elif(ending):
             exact = rest == 0
             with m.If(negative):
                 m.d.sync += [
