@@ -12,10 +12,11 @@ from bellrelay.distill.security import Security
 from bellrelay.endpoint.agreement import Agreement
 from bellrelay.endpoint.announcement_rules import BlockBegun
 from bellrelay.endpoint.block_store import BlockStore
-from bellrelay.endpoint.exchange_tags import TagRefused
+from bellrelay.endpoint.key_pool import KeyPool, Reserve
 from bellrelay.endpoint.peer_channel import PeerChannel
 from bellrelay.endpoint.peer_session import PeerSession
 from bellrelay.endpoint.pipeline import Pipeline, PipelineSettings
+from bellrelay.endpoint.pool_account import PoolAccount
 from synthetic_blocks import LADDER
 
 
@@ -50,32 +51,6 @@ class Network:
             self.waiting.get_nowait()
 
 
-class MemoryPool:
-    """Two directions of one-time key, each drawn once; lives through crashes as a disk would."""
-
-    def __init__(self, alice_to_bob, bob_to_alice, is_alice):
-        self.own, self.peer = (
-            (alice_to_bob, bob_to_alice) if is_alice else (bob_to_alice, alice_to_bob)
-        )
-        self.position = 0
-        self.spent = set()
-        self.used = []
-
-    def draw(self):
-        index = self.position
-        if (index + 1) * 32 > len(self.own):
-            raise TagRefused("dry")
-        self.position += 1
-        self.used.append(index)
-        return index, self.own[32 * index : 32 * index + 32]
-
-    def take(self, index):
-        if index in self.spent or not 0 <= 32 * index < len(self.peer):
-            raise TagRefused("spent")
-        self.spent.add(index)
-        return self.peer[32 * index : 32 * index + 32]
-
-
 @dataclass
 class Party:
     """One endpoint: what lies on its disk, and the process that runs now."""
@@ -83,17 +58,18 @@ class Party:
     role: Role
     folder: object
     agreement: Agreement
-    pool: MemoryPool
     source: object
     connect: object
     settings: PipelineSettings
     executor: ThreadPoolExecutor
     blocks: list = field(default_factory=list)
-    stored: list = field(default_factory=list)
+    reserve: Reserve = Reserve(0)
     task: asyncio.Task | None = None
 
     def start(self):
         self.store = BlockStore(self.folder, self.role.value)
+        self.pool = KeyPool(self.folder / "pool", self.role, reserve=self.reserve)
+        account = PoolAccount(self.pool, self.store)
         number = 0 if self.role is Role.ALICE else 1
         self.pipeline = Pipeline(
             self.role,
@@ -102,7 +78,12 @@ class Party:
             self.pool,
             lambda _acquisition: self.source,
             self.executor,
-            replace(self.settings, stored=self.stored.append),
+            replace(
+                self.settings,
+                afford=account.afford,
+                stored=account.stored,
+                shared=account.shared,
+            ),
         )
         self.channel = PeerChannel(
             PeerSession(number, self.agreement.digest), self.connect, self.pipeline
@@ -118,6 +99,7 @@ class Party:
                 group.create_task(self._feed())
         finally:
             self.store.close()
+            self.pool.close()
 
     async def _feed(self):
         """What the relay's log says, from its beginning, as after every start."""
@@ -141,20 +123,23 @@ class Party:
             store.close()
 
 
-def make_parties(tmp_path, run, network, *, security=None, settings=None, **agreed):
+def make_parties(
+    tmp_path, run, network, *, security=None, settings=None, pool_bytes=1 << 14, **agreed
+):
     """Alice and Bob over one network; not started."""
     security = security or Security(secrecy=1e-10)
     agreement = Agreement(
         "alice", "bob", "charles", run.block_slots, LADDER, LADDER, security, **agreed
     )
-    pads = os.urandom(1 << 16), os.urandom(1 << 16)
+    secret = os.urandom(pool_bytes)
+    for role in Role:
+        KeyPool.create(tmp_path / role.value / "pool", secret)
     executor = ThreadPoolExecutor(2)
     return [
         Party(
             role,
             tmp_path / role.value,
             agreement,
-            MemoryPool(*pads, role is Role.ALICE),
             source,
             connect,
             settings or PipelineSettings(),

@@ -99,8 +99,8 @@ class Agreement:
         return {m.name: m for m in (_CASCADE, _LDPC)}[self.reconcile]
 
     def pool_bits(self, length: int) -> int:
-        """Of a key of this length, the bits that go into the pool: whole bytes."""
-        return int(length * self.refill_share) // 8 * 8
+        """Of a key of this length, the bits that go into the pool: whole bytes each way."""
+        return int(length * self.refill_share) // 16 * 16
 
     def told(self, bounds: Estimate) -> dict[str, Any]:
         """A block's bounds for its record: plain JSON values."""

@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS verdict (
 CREATE TABLE IF NOT EXISTS key (
     key_id TEXT PRIMARY KEY, acquisition INTEGER NOT NULL, number INTEGER NOT NULL,
     confirmed INTEGER NOT NULL, length INTEGER NOT NULL, packed BLOB NOT NULL,
-    record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
+    to_pool BLOB NOT NULL, record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
     UNIQUE (acquisition, number)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS relay (
@@ -86,7 +86,10 @@ class StoredVerdict:
 
 @dataclass(frozen=True)
 class StoredKey:
-    """A key. packed : bits in big-endian order, ``length`` of them. record : how it came about."""
+    """A key. packed : bits in big-endian order, ``length`` of them. record : how it came about.
+
+    to_pool : bytes that were made with it and belong to the key pool, until they are there.
+    """
 
     key_id: str
     block: BlockId
@@ -95,6 +98,7 @@ class StoredKey:
     record: Mapping[str, Any]
     stored_ns: int
     packed: bytes = field(repr=False)
+    to_pool: bytes = field(repr=False)
 
 
 class BlockStore:
@@ -273,33 +277,26 @@ class BlockStore:
 
     # --------------------------------------------------------------------------------- keys
 
-    def put_pending(
-        self,
-        block: BlockId,
-        key_id: str,
-        packed: bytes,
-        length: int,
-        record: Mapping[str, Any],
-        verdict: StoredVerdict,
-    ) -> None:
+    def put_pending(self, key: StoredKey, verdict: StoredVerdict) -> None:
         """Put down a key that is not to be used yet; the block is amplified."""
+        at = (key.block.acquisition, key.block.index)
         with self._write() as db:
-            self._advance(db, block, BlockState.AMPLIFIED, record)
+            self._advance(db, key.block, BlockState.AMPLIFIED, key.record)
             db.execute(
-                "INSERT INTO key VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+                "INSERT INTO key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?)",
                 (
-                    key_id,
-                    block.acquisition,
-                    block.index,
-                    length,
-                    packed,
-                    json.dumps(dict(record)),
-                    time.time_ns(),
+                    key.key_id,
+                    *at,
+                    key.length,
+                    key.packed,
+                    key.to_pool,
+                    json.dumps(dict(key.record)),
+                    key.stored_ns,
                 ),
             )
             db.execute(
                 "INSERT INTO verdict VALUES (?, ?, NULL, ?, ?)",
-                (block.acquisition, block.index, verdict.tag_index, verdict.tag_key),
+                (*at, verdict.tag_index, verdict.tag_key),
             )
 
     def confirm(self, block: BlockId) -> None:
@@ -334,16 +331,45 @@ class BlockStore:
         """Keys that may be used, in the order of their blocks; or those that may not yet."""
         with self._lock:
             found = self._db.execute(
-                "SELECT key_id, acquisition, number, confirmed, length, record, stored_ns, packed"
-                " FROM key WHERE confirmed = ? ORDER BY acquisition, number",
+                "SELECT key_id, acquisition, number, confirmed, length, record, stored_ns, packed,"
+                " to_pool FROM key WHERE confirmed = ? ORDER BY acquisition, number",
                 (int(confirmed),),
             ).fetchall()
         return [
             StoredKey(
-                r[0], BlockId(r[1], r[2]), bool(r[3]), r[4], json.loads(r[5]), r[6], bytes(r[7])
+                r[0],
+                BlockId(r[1], r[2]),
+                bool(r[3]),
+                r[4],
+                json.loads(r[5]),
+                r[6],
+                bytes(r[7]),
+                bytes(r[8]),
             )
             for r in found
         ]
+
+    def pool_parts(self) -> list[tuple[BlockId, str, bytes]]:
+        """Of keys in use: block, name, and what of it the key pool does not have yet."""
+        with self._lock:
+            found = self._db.execute(
+                "SELECT acquisition, number, key_id, to_pool FROM key"
+                " WHERE confirmed = 1 AND to_pool != x'' ORDER BY acquisition, number"
+            ).fetchall()
+        return [(BlockId(r[0], r[1]), r[2], bytes(r[3])) for r in found]
+
+    def forget_pool_part(self, key_id: str) -> None:
+        """The key pool has it."""
+        with self._write() as db:
+            db.execute("UPDATE key SET to_pool = x'' WHERE key_id = ?", (key_id,))
+
+    def key_totals(self) -> dict[str, int]:
+        """Number of keys that may be used, and of their bits."""
+        with self._lock:
+            number, bits = self._db.execute(
+                "SELECT count(*), coalesce(sum(length), 0) FROM key WHERE confirmed = 1"
+            ).fetchone()
+        return {"number": number, "bits": bits}
 
     # -------------------------------------------------------------------------------- relay
 

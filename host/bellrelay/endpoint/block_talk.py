@@ -18,6 +18,7 @@ from bellrelay.wire.peer_messages import (
 
 from .block import BlockAborted, BlockId, Cause
 from .exchange_tags import ExchangeTags, TagRefused
+from .key_pool import KeyPoolDry, KeyRefused
 
 __all__ = ["BlockTalk", "Message", "TalkOver"]
 
@@ -132,7 +133,10 @@ class BlockTalk:
     async def vouch(self) -> None:
         """Send the tag over the exchange so far."""
         assert self._tags is not None
-        index, tag = await asyncio.to_thread(self._tags.vouch)
+        try:
+            index, tag = await asyncio.to_thread(self._tags.vouch)
+        except KeyPoolDry as error:
+            raise BlockAborted(Cause.POOL_DRY, str(error)) from None
         await self._out(self._frame(Kind.TAG, Tag(index, tag).encode()))
 
     async def trust(self) -> None:
@@ -149,8 +153,10 @@ class BlockTalk:
         assert self._tags is not None
         try:
             await asyncio.to_thread(self._tags.check, tag.index, tag.tag)
-        except TagRefused as error:
+        except (TagRefused, KeyRefused) as error:
             raise BlockAborted(Cause.AUTHENTICATION, str(error)) from None
+        except KeyPoolDry as error:
+            raise BlockAborted(Cause.POOL_DRY, str(error)) from None
 
     def _frame(self, kind: Kind, body: bytes) -> PeerFrame:
         return PeerFrame(kind, self._exchange, self.block.acquisition, self.block.index, body=body)

@@ -20,10 +20,10 @@ from bellrelay.wire.peer_messages import Amplify, Exchange, Kind, Pending
 
 from .block import BlockAborted, Cause
 from .block_run import BlockRun
-from .block_store import StoredVerdict
+from .block_store import StoredKey, StoredVerdict
 from .exchange_commit import CommittedList
 from .exchange_reconcile import VerifiedBlock
-from .exchange_tags import TagRefused
+from .key_pool import KeyPoolDry, KeyRefused
 
 __all__ = ["amplify"]
 
@@ -81,14 +81,19 @@ def _said_seed(packed: bytes, size: int) -> NDArray[np.uint8]:
 
 
 async def _own_verdict_key(run: BlockRun) -> StoredVerdict:
-    return StoredVerdict(None, *await run.write(run.tag_keys.draw))
+    try:
+        return StoredVerdict(None, *await run.write(run.tag_keys.draw))
+    except KeyPoolDry as error:
+        raise BlockAborted(Cause.POOL_DRY, str(error)) from None
 
 
 async def _said_verdict_key(run: BlockRun, index: int) -> StoredVerdict:
     try:
         return StoredVerdict(None, index, await run.write(run.tag_keys.take, index))
-    except TagRefused as error:
+    except KeyRefused as error:
         raise BlockAborted(Cause.AUTHENTICATION, str(error)) from None
+    except KeyPoolDry as error:
+        raise BlockAborted(Cause.POOL_DRY, str(error)) from None
 
 
 def _key_id(run: BlockRun, list_digest: bytes) -> str:
@@ -103,15 +108,24 @@ async def _put_pending(
 ) -> None:
     record: dict[str, Any] = {
         **run.record,
-        "key_bits": int(key.size),
+        "key_bits": int(key.size) - pool_bits,
         "pool_bits": pool_bits,
         "key_id": key_id,
         "amplified_utc_ns": time.time_ns(),
     }
     run.record.update(record)
-    packed = np.packbits(key).tobytes()
-    run.checkpoint("before amplified")
-    await run.write(
-        run.store.put_pending, run.block, key_id, packed, int(key.size), record, verdict
+    # What goes into the pool is no key for anybody else.
+    to_pool, to_users = key[:pool_bits], key[pool_bits:]
+    pending = StoredKey(
+        key_id,
+        run.block,
+        confirmed=False,
+        length=int(to_users.size),
+        record=record,
+        stored_ns=time.time_ns(),
+        packed=np.packbits(to_users).tobytes(),
+        to_pool=np.packbits(to_pool).tobytes(),
     )
+    run.checkpoint("before amplified")
+    await run.write(run.store.put_pending, pending, verdict)
     run.checkpoint("after amplified")

@@ -12,18 +12,28 @@ __all__ = ["ExchangeTags", "TagKeys", "TagRefused", "one_time_tag"]
 
 
 class TagRefused(Exception):
-    """A tag that does not fit, or whose key is spent or was never there."""
+    """A tag that does not fit what was said."""
 
 
 class TagKeys(Protocol):
-    """One-time keys of tags; each is given out once, whatever happens to this process."""
+    """One-time keys of tags, each given out once whatever happens to this process: the key pool."""
 
     def draw(self) -> tuple[int, bytes]:
-        """The next key for a tag of ours: where it begins in the pool, and the key."""
+        """The next key for a tag of ours: where it begins in the pool, and the key.
+
+        Raises
+        ------
+        KeyPoolDry
+        """
         ...
 
     def take(self, index: int) -> bytes:
-        """The key that the peer has used there. TagRefused: it is spent or was never there."""
+        """The key that the peer has used there, once.
+
+        Raises
+        ------
+        KeyRefused, KeyPoolDry
+        """
         ...
 
 
@@ -72,7 +82,14 @@ class ExchangeTags:
         return index, one_time_tag(key, self._text(self._is_alice))
 
     def check(self, index: int, tag: bytes) -> None:
-        """TagRefused unless this is the peer's tag over the exchange so far."""
+        """Take the peer's tag over the exchange so far.
+
+        Raises
+        ------
+        TagRefused
+            It is the tag of something else.
+        KeyRefused, KeyPoolDry
+        """
         expected = one_time_tag(self._keys.take(index), self._text(not self._is_alice))
         if not hmac.compare_digest(expected, tag):
             raise TagRefused("the tag does not fit what was said")

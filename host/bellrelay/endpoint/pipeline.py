@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
@@ -50,6 +50,7 @@ __all__ = ["Pipeline", "PipelineSettings"]
 
 _EARLY_BLOCKS = 256
 _EARLY_FRAMES = 8
+_RECORDED_POLL_S = 0.05
 _log = structlog.get_logger(__name__)
 
 
@@ -61,7 +62,15 @@ def _admit_all(_block: BlockId, _source: SourceLog) -> None:
     pass
 
 
-def _keep(_block: BlockId) -> None:
+async def _enough() -> None:
+    pass
+
+
+def _keep() -> None:
+    pass
+
+
+def _share(_block: BlockId | None) -> None:
     pass
 
 
@@ -70,19 +79,27 @@ class PipelineSettings:
     """What one side may choose for itself.
 
     max_in_flight : blocks in work at once. max_waiting : complete lists that wait; what comes
-    beyond waits in the relay's log. patience_s : for the peer's next message. error_rate : assumed
-    before a block was corrected. checkpoint : called with a name wherever this side may die, for
-    tests. admit : raises BlockAborted if a block's source cannot be trusted; in a thread. stored :
-    told of every key that may be used; in a thread, and again after a crash.
+    beyond waits in the relay's log. patience_s : for the peer's next message. settle_s : for the
+    source's records of a block whose announcements are in. error_rate : assumed before a block was
+    corrected.
+
+    checkpoint : called with a name wherever this side may die, for tests. afford : waits until a
+    block's tags can be paid for; BlockAborted if never. admit : BlockAborted if a block's source
+    cannot be trusted; in a thread. stored : there may be new keys; in a thread, before the peer can
+    know that we have them. shared : the peer has been told of the block's key, or of
+    every one; in a thread.
     """
 
     max_in_flight: int = 4
     max_waiting: int = 8
-    patience_s: float = 600.0
+    patience_s: float = 300.0
+    settle_s: float = 5.0
     error_rate: float = 0.02
     checkpoint: Callable[[str], None] = _no_checkpoint
     admit: Callable[[BlockId, SourceLog], None] = _admit_all
-    stored: Callable[[BlockId], None] = _keep
+    afford: Callable[[], Awaitable[None]] = _enough
+    stored: Callable[[], None] = _keep
+    shared: Callable[[BlockId | None], None] = _share
 
 
 @dataclass
@@ -185,7 +202,9 @@ class Pipeline:
     async def run(self) -> None:
         """Serve the channel, for ever; ends only by an exception."""
         await self._interrupt()
-        await self._tell_stored()
+        # A process that died here may have left keys untold; the next session begins with telling.
+        await self._write(self._settings.stored)
+        await self._write(self._settings.shared, None)
         async with asyncio.TaskGroup() as group:
             self._group = group
             while True:
@@ -224,10 +243,6 @@ class Pipeline:
                     await self._write(self._store.advance, row.block, BlockState.COLLECTING)
                 case Next.ABORT:
                     await self._abort(row.block, BlockAborted(Cause.INTERRUPTED, row.state.word))
-
-    async def _tell_stored(self) -> None:
-        for key in await self._write(self._store.keys):
-            await self._write(self._settings.stored, key.block)
 
     # ---------------------------------------------------------------- blocks in work
 
@@ -290,6 +305,8 @@ class Pipeline:
 
     async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
         source = await self._source(block)
+        await self._recorded(block, source)
+        await self._settings.afford()
         await self._write(self._settings.admit, block, source)
         run = BlockRun(
             block,
@@ -313,8 +330,9 @@ class Pipeline:
             self._settings.checkpoint("before stored")
             await self._write(self._store.confirm, block)
             self._settings.checkpoint("after stored")
-            await self._say_verdict(block)
             await self._end(block)
+            await self._say_verdict(block)
+            await self._write(self._settings.shared, block)
 
     async def _source(self, block: BlockId) -> SourceLog:
         if block.acquisition not in self._sources:
@@ -324,6 +342,14 @@ class Pipeline:
                 raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
             self._sources[block.acquisition] = source
         return self._sources[block.acquisition]
+
+    async def _recorded(self, block: BlockId, source: SourceLog) -> None:
+        """Until the sender has recorded the block, or no longer writes."""
+        end = block.end(self._agreement.block_slots)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.settle_s):
+                while source.kept[1] < end:
+                    await asyncio.sleep(_RECORDED_POLL_S)
 
     # ---------------------------------------------------------------- ends of blocks
 
@@ -357,7 +383,7 @@ class Pipeline:
         assert row is not None
         if row.state is BlockState.STORED:
             _log.info("key stored", block=str(block), bits=row.record.get("key_bits"))
-            await self._write(self._settings.stored, block)
+            await self._write(self._settings.stored)
         await self._forget(block.acquisition)
         async with self._room:
             self._room.notify_all()
@@ -494,13 +520,20 @@ class Pipeline:
             self._settings.checkpoint("before stored")
             await self._write(self._store.confirm, block)
             self._settings.checkpoint("after stored")
-        else:
-            self._settings.checkpoint("before aborted")
-            await self._write(self._store.advance, block, BlockState.ABORTED, None, Cause.REFUSED)
-            self._settings.checkpoint("after aborted")
+            await self._end(block)
+            await self._write(self._settings.shared, block)
+            return
+        self._settings.checkpoint("before aborted")
+        await self._write(self._store.advance, block, BlockState.ABORTED, None, Cause.REFUSED)
+        self._settings.checkpoint("after aborted")
         await self._end(block)
 
     # ---------------------------------------------------------------- small things
+
+    def close(self) -> None:
+        """Give the sources back."""
+        for source in self._sources.values():
+            source.close()
 
     async def _say(self, block: BlockId, exchange: Exchange, message: Any) -> None:
         """Say something in the running session; nothing if there is none."""

@@ -1,0 +1,94 @@
+"""`bellrelay endpoint`: the daemon of Alice or of Bob."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bellrelay.endpoint.config import EndpointConfig
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("endpoint")(endpoint)
+
+
+def endpoint(
+    config: Annotated[Path, typer.Option(help="The endpoint's YAML.", metavar="FILE.yaml")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Read the configuration, look at its files, and end.")
+    ] = False,
+    create_pool: Annotated[
+        Path | None,
+        typer.Option(
+            help="Make the key pool of this pre-shared secret, the same on both sides, and end.",
+            metavar="SECRET",
+        ),
+    ] = None,
+    release_relay: Annotated[
+        bool, typer.Option("--release-relay", help="End the relay's quarantine, and end.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
+) -> None:
+    """Turn a relay's announcements into key with the other endpoint; SIGTERM ends it cleanly.
+
+    Before the first start, --create-pool on both sides, with a secret that nobody else has: some
+    thousand random bytes. A relay that broke the rules stays in quarantine until --release-relay.
+    """
+    from bellrelay.endpoint.config import load_endpoint_config
+
+    settings = load_endpoint_config(config)
+    if create_pool is not None:
+        from bellrelay.endpoint.key_pool import KeyPool
+
+        KeyPool.create(settings.key_pool.file, create_pool.read_bytes())
+        print(f"{settings.key_pool.file}: made; destroy {create_pool} now, on both sides")
+        return
+    if release_relay:
+        _release(settings)
+        return
+    if check:
+        _check(settings, as_json)
+        return
+    import asyncio
+
+    from bellrelay.endpoint.daemon import EndpointDaemon, run_endpoint
+    from bellrelay.relay.log_format import log_to_stderr
+
+    log_to_stderr()
+
+    def started(daemon: EndpointDaemon) -> None:
+        if as_json:
+            ports = {"peer_port": daemon.peer_port, "health_port": daemon.health.port}
+            print(json.dumps({**daemon.status(), **ports}), flush=True)
+
+    asyncio.run(run_endpoint(settings, started))
+
+
+def _release(settings: EndpointConfig) -> None:
+    from bellrelay.endpoint.block_store import BlockStore
+
+    store = BlockStore(settings.store.directory, settings.endpoint_id)
+    try:
+        was = store.release(settings.relay.id)
+    finally:
+        store.close()
+    print(f"{settings.relay.id}: {'released' if was else 'was not in quarantine'}")
+
+
+def _check(settings: EndpointConfig, as_json: bool) -> None:
+    """Everything short of the network: plugin, certificates, pool."""
+    from bellrelay.endpoint.daemon import check_endpoint
+
+    result = check_endpoint(settings)
+    if as_json:
+        print(json.dumps(result))
+    else:
+        print(
+            f"{settings.origin}: can be used; {result['role']} of {result['peer_id']}, "
+            f"{result['pool_bits']} bits of key for tags"
+        )

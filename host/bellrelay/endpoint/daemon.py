@@ -1,0 +1,311 @@
+"""An endpoint's daemon: announcements in, keys out, in one process.
+
+The event loop carries messages; what computes runs in threads that release the interpreter's lock,
+what waits for a disk in others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import structlog
+
+from bellrelay.distill.reconcile.engine import Role
+from bellrelay.relay.announcement_client import AnnouncementClient, client_context
+from bellrelay.relay.service_notify import notify, watchdog_interval_s
+from bellrelay.settings.model import split_address
+from bellrelay.wire.messages import Subscribe
+
+from .agreement import agreement_of
+from .announcement_rules import BlockBegun
+from .announcements import AnnouncementFollower
+from .block import BlockId, may_restart
+from .block_store import BlockStore
+from .config import EndpointConfig, RelaySettings
+from .health import EndpointHealth
+from .key_pool import KeyPool, Reserve
+from .peer_channel import PeerChannel
+from .peer_connection import peer_connection
+from .peer_session import PeerSession
+from .pipeline import Pipeline, PipelineSettings
+from .pool_account import PoolAccount
+from .source_admission import SourceAdmission
+from .source_plugin import load_source
+
+__all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
+
+_STATUS_S = 5.0
+_POLL_S = 1.0
+_log = structlog.get_logger(__name__)
+
+
+def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[AnnouncementClient]]:
+    """How to subscribe to this relay. OSError: a certificate or key that cannot be read."""
+    if relay.unix_socket is not None:
+        path = relay.unix_socket
+        return lambda subscribe: AnnouncementClient.unix(path, subscribe)
+    assert relay.connect is not None
+    host, port = split_address(relay.connect)
+    tls = relay.tls
+    context = None if tls is None else client_context(tls.certificate, tls.key, tls.ca)
+    name = relay.name or host
+    return lambda subscribe: AnnouncementClient.tcp(host, port, subscribe, context, name)
+
+
+def resume_position(store: BlockStore) -> BlockBegun | None:
+    """Where to go on with the relay's log: at the oldest block whose list is still wanted."""
+    wanted = [row for row in store.open_blocks() if may_restart(row.state)]
+    row = wanted[0] if wanted else store.latest()
+    return None if row is None else BlockBegun(row.block, row.sequence)
+
+
+class EndpointDaemon:
+    """One endpoint.
+
+    Attributes
+    ----------
+    store : BlockStore
+    pipeline : Pipeline
+    failed : asyncio.Future[BaseException]
+        Done once the daemon cannot go on; its result is why.
+    """
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self.config = config
+        self._stack = contextlib.AsyncExitStack()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Open stores and ports; collecting and distilling when it returns.
+
+        Raises
+        ------
+        ConfigError, StoreError, KeyPoolError, OSError
+            Nothing is left open.
+        """
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+
+    async def _start(self) -> None:
+        config, stack = self.config, self._stack
+        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        role = Role(config.role)
+        agreement = agreement_of(config)
+        self.store = store = BlockStore(config.store.directory, config.endpoint_id)
+        stack.callback(store.close)
+        reserve = Reserve(config.key_pool.reserve_bits // 8)
+        pool = KeyPool(config.key_pool.file, role, reserve=reserve)
+        stack.callback(pool.close)
+        self.account = PoolAccount(pool, store)
+        executor = ThreadPoolExecutor(config.workers, thread_name_prefix="compute")
+        stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        self.admission = SourceAdmission(config, self._begun_ns)
+        self.pipeline = Pipeline(
+            role,
+            agreement,
+            store,
+            pool,
+            load_source(config),
+            executor,
+            PipelineSettings(
+                max_in_flight=config.block.max_in_flight,
+                max_waiting=2 * config.block.max_in_flight,
+                patience_s=config.block.patience_s,
+                settle_s=config.block.settle_s,
+                error_rate=config.reconcile.error_rate,
+                afford=self.account.afford,
+                admit=self.admission,
+                stored=self.account.stored,
+                shared=self.account.shared,
+            ),
+        )
+        stack.callback(self.pipeline.close)
+        connection = _usable(config, "peer.tls", lambda: peer_connection(config.peer))
+        relay = _usable(config, "relay.tls", lambda: relay_connection(config.relay))
+        await self._listen("peer", connection.start)
+        stack.push_async_callback(connection.stop)
+        self.peer_port = getattr(connection, "port", None)
+        number = 0 if role is Role.ALICE else 1
+        session = PeerSession(number, agreement.digest)
+        self.channel = PeerChannel(session, connection.connection, self.pipeline)
+        self.pipeline.attach(self.channel)
+        self.follower = AnnouncementFollower(
+            relay, config.relay.id, config.block.slots, resume_position(store)
+        )
+        self.health = EndpointHealth(config.health, self.status)
+        await self._listen("health", self.health.start)
+        stack.push_async_callback(self.health.stop)
+        stack.push_async_callback(self._end_tasks)
+        work = [self.pipeline.run(), self.channel.run(), self._poll_monitor()]
+        if store.quarantined(config.relay.id) is None:
+            work.append(self.follower.run(self.pipeline))
+        else:
+            _log.error("relay in quarantine", relay=config.relay.id)
+        for each in work:
+            task = asyncio.ensure_future(each)
+            task.add_done_callback(self._ended)
+            self._tasks.append(task)
+
+    async def _listen(self, key: str, start: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await start()
+        except OSError as error:
+            listen = getattr(self.config, key).listen
+            reason = " ".join(str(error.strerror or error).split())
+            raise self.config.error(
+                f"{key}.listen", listen, f"an address that is free ({reason})"
+            ) from error
+
+    async def stop(self) -> None:
+        """End everything, and give everything back; blocks in work go on at the next start."""
+        await self._stack.aclose()
+
+    async def _end_tasks(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None and not self.failed.done():
+            error = task.exception()
+            assert error is not None
+            self.failed.set_result(error)
+
+    # ------------------------------------------------------------------------ for the pipeline
+
+    def _begun_ns(self, block: BlockId) -> int:
+        row = self.store.find(block)
+        return 0 if row is None else row.begun_ns
+
+    async def _poll_monitor(self) -> None:
+        while True:
+            await asyncio.sleep(_POLL_S)
+            try:
+                await asyncio.to_thread(self.admission.poll)
+            except OSError as error:
+                _log.warning("power monitor not readable", why=str(error))
+
+    # ------------------------------------------------------------------------ status
+
+    def status(self) -> dict[str, Any]:
+        """What /health says; plain types, nothing secret."""
+        quarantine = self.store.quarantined(self.config.relay.id)
+        sequence, block = self.follower.position
+        state = "running" if self.follower.connected and self.channel.connected else "waiting"
+        if quarantine is not None:
+            state = "relay quarantined"
+        stored = self.store.key_totals()
+        return {
+            "endpoint_id": self.config.endpoint_id,
+            "role": self.config.role,
+            "state": state,
+            "quarantined": quarantine is not None,
+            "quarantine": None
+            if quarantine is None
+            else {"cause": quarantine[0], "detail": quarantine[1], "since_utc_ns": quarantine[2]},
+            "relay": {
+                "relay_id": self.config.relay.id,
+                "connected": self.follower.connected,
+                "reason": self.follower.reason,
+                "reconnects": self.follower.reconnects,
+                "sequence": sequence,
+                "block": block,
+            },
+            "peer": {
+                "peer_id": self.config.peer_id,
+                "connected": self.channel.connected,
+                "reason": self.channel.reason,
+                "reconnects": self.channel.reconnects,
+            },
+            "pipeline": self.pipeline.status(),
+            "keys": stored,
+            "key_pool": self.account.status(),
+            "random_health": {
+                "alarm": self.admission.health.alarm,
+                "tested": self.admission.health.tested,
+            },
+            "intensity_measured": self.admission.intensities.measured,
+            "alarms": self.pipeline.alarms + self.channel.alarms,
+        }
+
+
+def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
+    """Look at everything that a configuration names on this machine, without a network.
+
+    Raises
+    ------
+    ConfigError, KeyPoolError, OSError
+        It cannot be used.
+    """
+    _usable(config, "peer.tls", lambda: peer_connection(config.peer))
+    _usable(config, "relay.tls", lambda: relay_connection(config.relay))
+    load_source(config)
+    pool = KeyPool(config.key_pool.file, Role(config.role))
+    try:
+        bits = 8 * pool.status().send_left
+    finally:
+        pool.close()
+    return {
+        "endpoint_id": config.endpoint_id,
+        "peer_id": config.peer_id,
+        "role": config.role,
+        "agreement": agreement_of(config).digest.hex(),
+        "pool_bits": bits,
+    }
+
+
+def _usable(config: EndpointConfig, key: str, make: Callable[[], Any]) -> Any:
+    try:
+        return make()
+    except OSError as error:
+        reason = " ".join(str(error.strerror or error).split())
+        raise config.error(key, reason, "PEM files that can be read and fit") from error
+
+
+async def run_endpoint(
+    config: EndpointConfig, on_started: Callable[[EndpointDaemon], None] = lambda _daemon: None
+) -> None:
+    """Run an endpoint until SIGTERM or SIGINT; the `bellrelay endpoint` of the command line.
+
+    Raises
+    ------
+    As :meth:`EndpointDaemon.start`, and whatever ended it.
+    """
+    daemon = EndpointDaemon(config)
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await daemon.start()
+    on_started(daemon)
+    notify("READY=1")
+    interval = watchdog_interval_s()
+    waiter = asyncio.ensure_future(asked.wait())
+    try:
+        while not (asked.is_set() or daemon.failed.done()):
+            status = daemon.status()
+            notify(
+                "WATCHDOG=1",
+                f"STATUS={status['state']}, {status['keys']['number']} keys, "
+                f"{len(status['pipeline']['in_work'])} blocks in work",
+            )
+            ends: set[asyncio.Future[Any]] = {waiter, daemon.failed}
+            await asyncio.wait(
+                ends,
+                timeout=min(interval or _STATUS_S, _STATUS_S),
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        notify("STOPPING=1")
+    finally:
+        waiter.cancel()
+        await daemon.stop()
+    if daemon.failed.done():
+        raise daemon.failed.result()

@@ -1,0 +1,71 @@
+"""The key pool's account with the blocks: what each costs, and what each gives back."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from .block import BlockAborted, BlockId, Cause
+from .block_store import BlockStore
+from .key_pool import TAG_KEY_BYTES, KeyPool, KeyPoolDry
+
+__all__ = ["PoolAccount"]
+
+TAGS_PER_BLOCK = 4
+"""Of each side: Alice's of commit, sift, reconcile and verdict; Bob's of amplify instead."""
+
+_LONGEST_WAIT_S = 600.0
+
+
+class PoolAccount:
+    """Pays for blocks, and puts into the pool what belongs there, whatever dies in between.
+
+    Parameters
+    ----------
+    pool
+        Ours.
+    store
+        Where produced key lies until the pool has it.
+    """
+
+    def __init__(self, pool: KeyPool, store: BlockStore) -> None:
+        self._pool = pool
+        self._store = store
+
+    async def afford(self) -> None:
+        """Wait until the tags of a block can be paid for.
+
+        Raises
+        ------
+        BlockAborted
+            The pool is dry.
+        """
+        try:
+            wait = await asyncio.to_thread(self._pool.wait_s, TAGS_PER_BLOCK * TAG_KEY_BYTES)
+        except KeyPoolDry as error:
+            raise BlockAborted(Cause.POOL_DRY, str(error)) from None
+        if wait > _LONGEST_WAIT_S:
+            raise BlockAborted(Cause.POOL_DRY, f"the reserve allows no block for {wait:.0f} s")
+        await asyncio.sleep(wait)
+
+    def stored(self) -> None:
+        """Put into the pool what new keys have for it. The peer may use it; we must not yet."""
+        for _, key_id, part in self._store.pool_parts():
+            self._pool.refill(key_id, part, shared=False)
+
+    def shared(self, block: BlockId | None) -> None:
+        """The peer has been told of this block's key (of every one): we may use what it gave."""
+        for of, key_id, _ in self._store.pool_parts():
+            if block is None or of == block:
+                self._pool.share(key_id)
+                self._store.forget_pool_part(key_id)
+
+    def status(self) -> dict[str, Any]:
+        """Bits left, for people."""
+        status = self._pool.status()
+        return {
+            "bits": 8 * status.send_left,
+            "peer_bits": 8 * status.receive_left,
+            "in_reserve": status.in_reserve,
+            "refills": status.refills,
+        }
