@@ -277,3 +277,12 @@ def test_tables_for_a_person(app: typer.Typer, tmp_path: Path) -> None:
         ran = CliRunner().invoke(app, ["keyrate", *map(str, words)], catch_exceptions=False)
         assert ran.exit_code == ExitCode.OK
         assert "1e-10" in ran.stdout  # every finite figure says its epsilon
+
+
+def test_the_reference_page_is_the_models() -> None:
+    from bellrelay.cli.keyrate_reference import reference_page
+
+    page = (ROOT / "docs/reference/keyrate-files.md").read_text()
+    assert page == reference_page(), (
+        "python -m bellrelay.cli.keyrate_reference > docs/reference/keyrate-files.md"
+    )

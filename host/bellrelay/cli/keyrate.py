@@ -139,18 +139,20 @@ def _scan(
         "points": points,
     }
     if plot is not None:
-        draw_scan(plot, kind, points, _caption(file))
+        draw_scan(plot, kind, points, _caption(file, points))
     if as_json:
         print(json.dumps(report))
     else:
         print_scan(report)
 
 
-def _caption(file: LinkFile) -> str:
+def _caption(file: LinkFile, points: list[dict[str, Any]]) -> str:
     finite = file.finite
+    method = points[0]["method"] if points else None
     return (
         f"a model of {Path(file.origin).name}: secrecy {finite.epsilon_secrecy:g}, correctness "
         f"{finite.epsilon_correctness:g}, f {finite.reconciliation_efficiency:g}"
+        + (f"; {method}" if method else "")
     )
 
 

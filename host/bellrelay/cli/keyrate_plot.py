@@ -30,21 +30,22 @@ def draw_scan(path: Path, kind: ScanKind, points: Sequence[dict[str, Any]], capt
     axes = figure.add_subplot()
     at = [point["at"] for point in points]
 
-    def curve(values: Sequence[float], label: str, style: str) -> None:
+    def curve(values: Sequence[float], label: str, style: str, colour: str) -> None:
         kept = [(x, y) for x, y in zip(at, values, strict=True) if y > 0.0]
         if kept:
-            axes.semilogy(*zip(*kept, strict=True), style, label=label)
+            axes.semilogy(*zip(*kept, strict=True), style, label=label, color=colour)
 
-    for key, label in (
-        ("R_infinite", "infinitely many decoys, per signal pair"),
-        ("R_two_decoy", "two decoys, no fluctuation, per signal pair"),
+    for key, label, colour in (
+        ("R_infinite", "infinitely many decoys, per signal pair", "0.2"),
+        ("R_two_decoy", "two decoys, no fluctuation, per signal pair", "0.6"),
     ):
-        curve([point[key] for point in points], label, "--")
-    for n in points[0]["R_finite"] if points else ():
-        curve([p["R_finite"][n] for p in points], f"N = {float(n):.3g}, per pair sent", "-")
+        curve([point[key] for point in points], label, "--", colour)
+    for k, n in enumerate(points[0]["R_finite"] if points else ()):
+        label, colour = f"N = {float(n):.3g}, per pair sent", f"C{k}"
+        curve([p["R_finite"][n] for p in points], label, "-", colour)
         if "optimised" in points[0]:
             best = [p["optimised"][n]["rate"] for p in points]
-            curve(best, f"N = {float(n):.3g}, best ladder at every point", ".-")
+            curve(best, f"N = {float(n):.3g}, best ladder at every point", ".-", colour)
     name, unit = AXES[kind]
     axes.set_xlabel(f"{name} ({unit})")
     axes.set_ylabel("secret bits per pair of pulses")

@@ -71,18 +71,19 @@ def link_report(file: LinkFile) -> dict[str, Any]:
 
 
 def rates(file: LinkFile) -> dict[str, Any]:
-    """The rates of a link alone, for a point of a scan."""
+    """The rates of a link alone, for a point of a scan; where there is no key, the cause."""
     link, alice, bob = file.modelled(), file.alice.ladder(), file.bob.ladder()
     security = file.finite.security()
     found = _asymptotic(link, alice, bob)
+    keys = [finite_key(link, alice, bob, n, security) for n in file.finite.pulses]
     return {
         "eta_a": float(np.asarray(link.relay.eta_a)),
         "eta_b": float(np.asarray(link.relay.eta_b)),
         "R_infinite": found["R_infinite"],
         "R_two_decoy": found["R_two_decoy"],
-        "R_finite": {
-            str(n): finite_key(link, alice, bob, n, security).rate for n in file.finite.pulses
-        },
+        "R_finite": {str(key.pulses): key.rate for key in keys},
+        "aborted": {str(key.pulses): cause(key.length, key.estimate) for key in keys},
+        "method": keys[0].estimate.method if keys else None,
     }
 
 

@@ -140,18 +140,21 @@ def print_scan(report: dict[str, Any]) -> None:
         for point in points
     ]
     _table(
-        "rates of a model: R_inf(inite), R_(two_)decoy per signal pair; N: per pair sent",
+        "a model's rates: R_inf, R_decoy per signal pair; by N per pair sent",
         [
             report["unit"],
-            "R_infinite",
-            "R_two_decoy",
-            *(f"N = {float(n):.3g}" for n in lengths),
-            *(f"{float(n):.3g}, best" for n in best),
+            "R_inf",
+            "R_decoy",
+            *(f"N {float(n):.0e}" for n in lengths),
+            *(f"{float(n):.0e} best" for n in best),
         ],
         rows,
     )
     epsilon = report["epsilon"]
-    print(f"secrecy {epsilon['secrecy']:g}, correctness {epsilon['correctness']:g}")
+    print(
+        f"secrecy {epsilon['secrecy']:g}, correctness {epsilon['correctness']:g}; "
+        f"{points[0]['method'] if points else ''}"
+    )
 
 
 def _print_statement(block: dict[str, Any]) -> None:
