@@ -145,6 +145,8 @@ class RelayDaemon:
                 "log recovered", torn=log.recovery.torn_bytes, corrupt=log.recovery.corrupt_bytes
             )
         self.fan_out = FanOutServer(config.fan_out, config.relay_id, log)
+        # After session and writer have ended: consumers hear how the acquisition ended.
+        stack.push_async_callback(self.fan_out.stop)
 
         def from_thread(function: Callable[..., None], *arguments: object) -> None:
             # The loop may be gone while the last records are written.
@@ -167,7 +169,6 @@ class RelayDaemon:
         self._supervisor.start()
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
         await self._listen("fan_out", self.fan_out.start)
-        stack.push_async_callback(self.fan_out.stop)
         self.health = HealthServer(config.health, self.status, self.histogram)
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)

@@ -30,6 +30,7 @@ _BUFFER_BYTES = 1 << 18
 _SUBSCRIBE_S = 10.0
 _POSITION_S = 1.0
 _STUCK_S = 60.0
+_LAST_WORDS_S = 2.0
 _log = structlog.get_logger(__name__)
 
 
@@ -70,6 +71,7 @@ class FanOutServer:
         self._grown = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._ending = False
 
     async def start(self) -> None:
         """Listen. OSError: an address in use, a certificate that cannot be read."""
@@ -97,9 +99,16 @@ class FanOutServer:
         self._grown = asyncio.Event()
 
     async def stop(self) -> None:
-        """Stop listening and hang up."""
+        """Stop listening, and hang up once consumers have had what the log ends with.
+
+        One that is too far behind for that finds it in the log at the next start.
+        """
+        self._ending = True
+        self.grown()
         for server in self._servers:
             server.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_LAST_WORDS_S)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -183,6 +192,9 @@ class FanOutServer:
                 kind = FrameType.ANNOUNCED if isinstance(record, Announced) else FrameType.EVENT
                 self._send(consumer, writer, kind, record.acquisition, record.encode())
             consumer.sequence = log_reader.sequence
+            if self._ending and not records:
+                await self._hang_up(writer)
+                return
             if not records:
                 waiter = asyncio.ensure_future(grown.wait())
                 either: set[asyncio.Future[Any]] = {waiter, hung_up}
@@ -206,6 +218,10 @@ class FanOutServer:
     async def _refuse(self, consumer: Consumer, writer: asyncio.StreamWriter, why: str) -> None:
         _log.warning("consumer refused", consumer=consumer.name, why=why)
         self._send(consumer, writer, FrameType.REFUSED, 0, Refused(why).encode())
+        await self._hang_up(writer)
+
+    async def _hang_up(self, writer: asyncio.StreamWriter) -> None:
+        """What was sent arrives before the end of the connection does."""
         await asyncio.wait_for(writer.drain(), _SUBSCRIBE_S)
         writer.close()
         await asyncio.wait_for(writer.wait_closed(), _SUBSCRIBE_S)
