@@ -43,12 +43,14 @@ def new_plan(seed: bytes, n: int) -> CascadePlan:
 @compiled
 def _members(mask: NDArray[np.uint64], length: int) -> NDArray[np.uint16]:
     """The subsets of every place: bit t is bit `place` of mask t."""
-    member = np.zeros(length, np.uint16)
+    member = np.zeros(64 * mask.shape[1], np.uint16)
     for subset in range(mask.shape[0]):
-        for place in range(length):
-            inside = (mask[subset, place >> 6] >> np.uint64(place & 63)) & np.uint64(1)
-            member[place] |= np.uint16(inside << np.uint64(subset))
-    return member
+        for w in range(mask.shape[1]):
+            word = mask[subset, w]
+            for b in range(64):
+                inside = (word >> np.uint64(b)) & np.uint64(1)
+                member[64 * w + b] |= np.uint16(inside << np.uint64(subset))
+    return member[:length]
 
 
 def pack_frames(bits: NDArray[np.uint8], seed: bytes, plan: CascadePlan) -> NDArray[np.uint64]:

@@ -17,6 +17,7 @@ from math import sqrt
 from typing import NamedTuple
 
 __all__ = [
+    "LEAST_RATE",
     "Blocks",
     "covering_level",
     "first_level",
@@ -27,6 +28,10 @@ __all__ = [
     "third_level",
 ]
 
+LEAST_RATE = 1e-3
+"""Error rates below are taken for this one: blocks stay small enough to notice that there are more
+errors, at a price of a thousandth of the bits."""
+
 _FIRST_ODD = 0.47
 """Odd fraction of blocks with 1.4 expected errors: with more, the first pass halves its blocks."""
 
@@ -36,7 +41,7 @@ _SECOND_ERRORS = 1.5
 _THIRD_LEVEL = 12
 """Blocks of the third pass: it meets a few errors per frame, so few questions should be wasted."""
 
-_ESTIMATE_WORTH = 100.0
+_ESTIMATE_WORTH = 50.0
 """Blocks of the first pass whose parities weigh as much as the error rate that was given."""
 
 

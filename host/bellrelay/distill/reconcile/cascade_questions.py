@@ -36,11 +36,11 @@ class Questions:
         """error_rate: as expected; bits_change: whether this side corrects its bits (Bob)."""
         self._plan = plan
         self._state = state
-        self._rate = error_rate
+        self._rate = max(error_rate, cascade_plan.LEAST_RATE)
         self._bits_change = bits_change
         self._length = plan.member.size
         self._asking = _Asking.FIRST_BLOCKS
-        self._first_level = cascade_plan.first_level(error_rate, self._length)
+        self._first_level = cascade_plan.first_level(self._rate, self._length)
         self._later: tuple[Blocks, Blocks] = (Blocks(0, 0), Blocks(0, 0))
         self._sets = 0
 
@@ -67,7 +67,9 @@ class Questions:
                     )
                 )
             case _Asking.SEARCH:
-                return cascade_search.ask_search(self._plan, self._state)
+                own = np.empty(int(self._state.n_active.sum()), np.uint8)
+                cascade_search.ask_search(self._plan, self._state, own)
+                return own
             case _Asking.NOTHING:
                 return np.empty(0, np.uint8)
 
@@ -105,12 +107,13 @@ class Questions:
         level = self._first_level
         odd = int(self._state.odd_count[:, 0].sum())
         count = self._plan.lengths.size * -(-self._length >> level)
-        if cascade_plan.halve_first_pass(odd, count, self._rate, level):
+        too_large = cascade_plan.halve_first_pass(odd, count, self._rate, level)
+        self._rate = cascade_plan.observed_rate(odd, count, self._rate, level)
+        if too_large:
             self._asking = _Asking.HALVES
             return
-        rate = cascade_plan.observed_rate(odd, count, self._rate, level)
         self._later = (
-            cascade_plan.second_pass(rate, level, self._length),
+            cascade_plan.second_pass(self._rate, level, self._length),
             Blocks(cascade_plan.third_level(self._length), 0),
         )
         self._asking = _Asking.LATER_BLOCKS
@@ -123,6 +126,8 @@ class Questions:
             blocks.learn_blocks(self._state, which, self._length, level, cut, differs[begin:end])
             begin = end
         blocks.learn_subsets(self._state, SUBSETS, differs[begin:])
+        self._state.split_level[:] = self._first_level
+        self._state.limit[:] = cascade_search.errors_limit(int(self._rate * self._length))
 
     def _search_on(self) -> None:
         self._asking = _Asking.SEARCH

@@ -1,8 +1,12 @@
 """Cascade's search: odd nodes are halved down to an error, which makes nodes of other passes odd.
 
-A frame searches all odd nodes of one pass at a time, the lowest pass that has any: they share no
-bit, so no error is searched twice. When it has found their errors it looks again. Where no pass has
-an odd node, an odd subset is searched; where there is none, the frame is done.
+A frame searches all odd nodes of one pass at a time: they share no bit, so no error is searched
+twice. When it has found their errors it looks again. Where no pass has an odd node, an odd subset
+is searched; where there is none, the frame is done.
+
+A frame whose blocks hold many errors each, because far fewer were expected, would take thousands of
+rounds. The errors found so far tell; it then splits all large nodes of its first pass, at one
+question each, down to the level at which few enough even ones turn out to have two odd halves.
 """
 
 from __future__ import annotations
@@ -10,15 +14,28 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from bellrelay.tags.compiled import compiled
+from bellrelay.tags.compiled import compiled_bare
 
 from .cascade_parity import Whole, bit, bits_below, interval_parity, subset_parity, toggle
-from .cascade_state import DONE, FAILED, PASSES, SUBSET, CascadePlan, CascadeState
+from .cascade_state import DONE, FAILED, HALVING, PASSES, SUBSET, CascadePlan, CascadeState
 
-__all__ = ["ask_search", "begin_search", "give_up", "learn_search"]
+__all__ = ["ask_search", "begin_search", "errors_limit", "give_up", "learn_search"]
+
+_MANY = 4
+"""A pass with fewer odd nodes gives way to one that has more, so that a frame's last errors are
+searched side by side: it saves a fifth of the rounds and costs 0.2 % of the bits."""
+
+_SPLIT_PERCENT = 27
+"""Percentage of even nodes with two odd halves at 1.4 errors per node: with more, split again."""
 
 
-@compiled
+@compiled_bare
+def errors_limit(expected: Whole) -> Whole:
+    """Errors in a frame that are too many where so many were expected."""
+    return 2 * expected + 20
+
+
+@compiled_bare
 def _correct(
     plan: CascadePlan, state: CascadeState, frame: int, found_in: int, place: Whole, flip: bool
 ) -> bool:
@@ -49,7 +66,7 @@ def _correct(
     return True
 
 
-@compiled
+@compiled_bare
 def _found(
     plan: CascadePlan, state: CascadeState, frame: int, which: int, place: Whole, flip: bool
 ) -> bool:
@@ -58,7 +75,7 @@ def _found(
     return _correct(plan, state, frame, which, place, flip)
 
 
-@compiled
+@compiled_bare
 def _with_right_half(length: Whole, start: Whole, level: Whole) -> Whole:
     """Largest level not above this one at which the node's right half has a bit; 0 if none has."""
     while level > 0 and start + (1 << (level - 1)) >= length:
@@ -66,7 +83,7 @@ def _with_right_half(length: Whole, start: Whole, level: Whole) -> Whole:
     return level
 
 
-@compiled
+@compiled_bare
 def _collect(plan: CascadePlan, state: CascadeState, frame: int, which: int, flip: bool) -> bool:
     """Put the odd nodes of a pass under search; those of one bit are errors already."""
     length = plan.member.size
@@ -87,7 +104,62 @@ def _collect(plan: CascadePlan, state: CascadeState, frame: int, which: int, fli
     return True
 
 
-@compiled
+@compiled_bare
+def _pass_to_search(state: CascadeState, frame: int) -> int:
+    """The first pass with many odd nodes, or that with most of them; PASSES if none has any."""
+    best = PASSES
+    for which in range(PASSES):
+        count = state.odd_count[frame, which]
+        if count >= _MANY:
+            return which
+        if count > 0 and (best == PASSES or count > state.odd_count[frame, best]):
+            best = which
+    return best
+
+
+@compiled_bare
+def _collect_large(length: Whole, state: CascadeState, frame: int) -> None:
+    """Take all first-pass nodes of the level that is split next."""
+    count = 0
+    while count == 0 and state.split_level[frame] > 0:
+        wanted = state.split_level[frame]
+        start: Whole = 0
+        while start < length:
+            level = np.int64(state.level[frame, 0, start])
+            if level == wanted and start + (1 << (level - 1)) < length:
+                state.active[frame, count] = start
+                count += 1
+            start += 1 << level
+        state.split_level[frame] = wanted - 1
+    state.n_active[frame] = count
+
+
+@compiled_bare
+def _learn_halves(
+    state: CascadeState, frame: int, asked: Whole, differs: NDArray[np.uint8]
+) -> None:
+    """Split first-pass nodes, odd or not; differs: whether their left halves are odd."""
+    even = 0
+    twice_odd = 0
+    for t in range(asked):
+        left = np.int64(state.active[frame, t])
+        level = np.int64(state.level[frame, 0, left]) - 1
+        right = left + (1 << level)
+        state.level[frame, 0, left] = level
+        state.level[frame, 0, right] = level
+        was_odd = bit(state.odd[frame, 0], left) != 0
+        even += not was_odd
+        if (differs[t] != 0) != was_odd:
+            toggle(state.odd[frame, 0], left)
+            toggle(state.odd[frame, 0], right)
+            if not was_odd:
+                state.odd_count[frame, 0] += 2
+                twice_odd += 1
+    if 100 * twice_odd <= _SPLIT_PERCENT * even:
+        state.limit[frame] = errors_limit(state.corrected[frame])
+
+
+@compiled_bare
 def _next_search(plan: CascadePlan, state: CascadeState, frame: int, flip: bool) -> bool:
     """Choose what a frame searches next; False if what it was told contradicts itself."""
     length = plan.member.size
@@ -96,9 +168,12 @@ def _next_search(plan: CascadePlan, state: CascadeState, frame: int, flip: bool)
         if state.disclosed[frame] >= plan.lengths[frame]:
             state.stage[frame] = FAILED
             return True
-        stage = 0
-        while stage < PASSES and state.odd_count[frame, stage] == 0:
-            stage += 1
+        stage = _pass_to_search(state, frame)
+        if stage < PASSES and state.corrected[frame] > state.limit[frame]:
+            _collect_large(length, state, frame)
+            if state.n_active[frame] > 0:
+                state.stage[frame] = HALVING
+                return True
         state.stage[frame] = stage
         if stage < PASSES:
             if not _collect(plan, state, frame, stage, flip):
@@ -119,7 +194,7 @@ def _next_search(plan: CascadePlan, state: CascadeState, frame: int, flip: bool)
             return True
 
 
-@compiled
+@compiled_bare
 def begin_search(plan: CascadePlan, state: CascadeState, flip: bool) -> bool:
     """Choose what every frame searches first; False on a contradiction.
 
@@ -131,10 +206,9 @@ def begin_search(plan: CascadePlan, state: CascadeState, flip: bool) -> bool:
     return possible
 
 
-@compiled
-def ask_search(plan: CascadePlan, state: CascadeState) -> NDArray[np.uint8]:
-    """Parities of the left halves of all that is under search."""
-    out = np.empty(state.n_active.sum(), np.uint8)
+@compiled_bare
+def ask_search(plan: CascadePlan, state: CascadeState, out: NDArray[np.uint8]) -> None:
+    """Parities of the left halves of all that is under search; out: as many as `n_active` sums."""
     k = 0
     for frame in range(plan.lengths.size):
         stage = state.stage[frame]
@@ -145,21 +219,21 @@ def ask_search(plan: CascadePlan, state: CascadeState) -> NDArray[np.uint8]:
             out[k] = subset_parity(state.words[frame, 0], mask, start, level)
             k += 1
             continue
+        which = 0 if stage == HALVING else stage
         for t in range(state.n_active[frame]):
             start = np.int64(state.active[frame, t])
-            level = np.int64(state.level[frame, stage, start]) - 1
-            out[k] = interval_parity(state.words[frame, stage], start, level)
+            level = np.int64(state.level[frame, which, start]) - 1
+            out[k] = interval_parity(state.words[frame, which], start, level)
             k += 1
-    return out
 
 
-@compiled
+@compiled_bare
 def learn_search(
     plan: CascadePlan, state: CascadeState, differs: NDArray[np.uint8], flip: bool
 ) -> bool:
     """Halve all that is under search; False on a contradiction.
 
-    differs: (questions,) uint8, whether the two parities did.
+    differs: (questions,) uint8, whether the two parities did. flip: as in `begin_search`.
     """
     length = plan.member.size
     k = 0
@@ -169,6 +243,12 @@ def learn_search(
             continue
         state.disclosed[frame] += asked
         stage = state.stage[frame]
+        if stage == HALVING:
+            _learn_halves(state, frame, asked, differs[k : k + asked])
+            k += asked
+            if not _next_search(plan, state, frame, flip):
+                return False
+            continue
         left = 0
         for t in range(asked):
             start: Whole = np.int64(state.active[frame, t])
@@ -203,7 +283,7 @@ def learn_search(
     return True
 
 
-@compiled
+@compiled_bare
 def give_up(state: CascadeState) -> None:
     """Fail the frames that are still searching."""
     for frame in range(state.stage.size):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 __all__ = [
     "DONE",
     "FAILED",
+    "HALVING",
     "PASSES",
     "SUBSET",
     "SUBSETS",
@@ -26,8 +27,9 @@ SUBSETS = 16
 
 # Stage of a frame: the pass in whose odd blocks it searches, or one of these.
 SUBSET = PASSES  # it searches in an odd subset
-DONE = PASSES + 1
-FAILED = PASSES + 2
+HALVING = PASSES + 1  # it splits the largest nodes of the first pass
+DONE = PASSES + 2
+FAILED = PASSES + 3
 
 
 class CascadePlan(NamedTuple):
@@ -61,6 +63,8 @@ class CascadeState(NamedTuple):
     stage: (frames,) int64. subset: (frames,) int64, the one under search; subset_level: (frames,)
     int64, level of the interval of it that is searched. subset_odd: (frames,) uint64, bit t: odd.
     disclosed: (frames,) int64, parities that were asked. corrected: (frames,) int64, errors found.
+    limit: (frames,) int64, errors above which a frame takes its first-pass nodes for too large;
+    split_level: (frames,) int64, the level at which it splits them then.
     """
 
     words: NDArray[np.uint64]
@@ -76,6 +80,8 @@ class CascadeState(NamedTuple):
     subset_odd: NDArray[np.uint64]
     disclosed: NDArray[np.int64]
     corrected: NDArray[np.int64]
+    limit: NDArray[np.int64]
+    split_level: NDArray[np.int64]
 
 
 def words_for(bits: int) -> int:
@@ -100,4 +106,6 @@ def new_state(words: NDArray[np.uint64], length: int) -> CascadeState:
         subset_odd=np.zeros(frames, np.uint64),
         disclosed=np.zeros(frames, np.int64),
         corrected=np.zeros(frames, np.int64),
+        limit=np.zeros(frames, np.int64),
+        split_level=np.zeros(frames, np.int64),
     )
