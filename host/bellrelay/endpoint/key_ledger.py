@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS segment (
     position INTEGER PRIMARY KEY AUTOINCREMENT, number INTEGER NOT NULL UNIQUE,
     origin TEXT NOT NULL UNIQUE, size INTEGER NOT NULL, made REAL NOT NULL,
     shared INTEGER NOT NULL, drawn INTEGER NOT NULL DEFAULT 0,
-    exhausted REAL, live INTEGER NOT NULL DEFAULT 1
+    live INTEGER NOT NULL DEFAULT 1
 );
 CREATE INDEX IF NOT EXISTS live_segment ON segment (position) WHERE live = 1;
 CREATE TABLE IF NOT EXISTS taken (
@@ -40,7 +40,7 @@ class Segment:
 
     number : of 39 bits, the same on both sides. origin : what it is of. made : UTC seconds.
     shared : whether the peer is known to have it too. drawn : bytes that we have spent or passed
-    over, the first ones. exhausted : when the peer was seen to use the last bytes of its half.
+    over, the first ones.
     """
 
     number: int
@@ -49,17 +49,14 @@ class Segment:
     made: float
     shared: bool
     drawn: int = 0
-    exhausted: float | None = None
 
 
-_SEGMENTS = (
-    "SELECT number, origin, size, made, shared, drawn, exhausted FROM segment WHERE live = 1"
-)
+_SEGMENTS = "SELECT number, origin, size, made, shared, drawn FROM segment WHERE live = 1"
 
 
-def _segment(row: tuple[int, str, int, float, int, int, float | None]) -> Segment:
-    number, origin, size, made, shared, drawn, exhausted = row
-    return Segment(number, origin, size, made, bool(shared), drawn, exhausted)
+def _segment(row: tuple[int, str, int, float, int, int]) -> Segment:
+    number, origin, size, made, shared, drawn = row
+    return Segment(number, origin, size, made, bool(shared), drawn)
 
 
 @dataclass(frozen=True)
@@ -128,10 +125,10 @@ class KeyLedger:
         return int(self._db.execute(query, (int(shared),)).fetchone()[0])
 
     def left_to_take(self) -> int:
-        """Bytes in all that the peer has not come to yet; what it passed over does not count."""
+        """Bytes in all that the peer has not used, what it passed over among them."""
         query = (
-            "SELECT total(size - coalesce((SELECT max(end) FROM taken"
-            " WHERE taken.number = segment.number), 0)) FROM segment WHERE live = 1"
+            "SELECT (SELECT total(size) FROM segment WHERE live = 1)"
+            " - (SELECT total(end - first) FROM taken)"
         )
         return int(self._db.execute(query).fetchone()[0])
 
@@ -161,10 +158,6 @@ class KeyLedger:
         self._db.execute(
             "UPDATE segment SET drawn = max(drawn, ?) WHERE number = ?", (drawn, number)
         )
-
-    def set_exhausted(self, number: int, at: float) -> None:
-        """The peer has used the last bytes of its half."""
-        self._db.execute("UPDATE segment SET exhausted = ? WHERE number = ?", (at, number))
 
     def taken(self, number: int) -> list[tuple[int, int]]:
         """Ranges [first, end) that the peer has used of a segment, in order and apart."""

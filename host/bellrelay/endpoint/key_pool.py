@@ -7,8 +7,9 @@ process that dies at any moment loses bytes and never uses one twice.
 
 An *index* names a byte: ``segment number << 24 | offset``. It travels with the tag. Each side draws
 from its own half upwards. Of the other half an index is good once, in any order, as blocks run side
-by side and tags get lost with a connection: what the peer passed over stays good until its segment
-is done with. An index that comes again is refused: a replay.
+by side and tags get lost with a connection: what the peer passed over stays good until it is
+rotated out. So a forged index costs the key that it names and no more. An index that comes again is
+refused: a replay.
 
 A directory of its own, mode 0700: the ledger (:mod:`.key_ledger`), in which there is no key, the
 material (:mod:`.key_files`), overwritten as it is spent, and a lock, as one process at a time may
@@ -302,8 +303,6 @@ class KeyPool:
                     raise KeyRefused("the peer names key that is spent: a replay")
                 self._spend(self._receive, n_bytes, self._ledger.left_to_take())
                 self._ledger.add_taken(number, first, end)
-                if segment.size - end < TAG_KEY_BYTES:
-                    self._ledger.set_exhausted(number, self._clock())
             key = self._hand_out(number, self._receive, first, end)
             self._taken += n_bytes
             self._finish(number)
@@ -353,11 +352,11 @@ class KeyPool:
             self._ledger.set_shared(origin)
 
     def rotate(self, max_age_s: float, *, grace_s: float = 3600.0) -> int:
-        """Wipe what is old and what will not be used any more, and give the number of bytes.
+        """Wipe what has lain in the pool for too long, and give the number of bytes.
 
         Our half of a segment goes when it is ``max_age_s`` old, the peer's half ``grace_s`` later,
-        as clocks differ. What would leave less than the reserve stays until the pool is refilled.
-        What the peer has passed over goes ``grace_s`` after it used the last bytes of a segment.
+        as clocks differ, and with it what tags that were lost had passed over. What would leave
+        less than the reserve stays until the pool is refilled.
         """
         wiped = 0
         with self._thread_lock:
@@ -366,8 +365,7 @@ class KeyPool:
                 age = now - segment.made
                 if age >= max_age_s and self._may_lose_ours(segment):
                     wiped += self._pass_over_ours(segment)
-                done = segment.exhausted is not None and now - segment.exhausted >= grace_s
-                if done or (age >= max_age_s + grace_s and self._may_lose_theirs(segment)):
+                if age >= max_age_s + grace_s and self._may_lose_theirs(segment):
                     wiped += self._pass_over_theirs(segment)
                 self._finish(segment.number)
             self._passed_over += wiped
