@@ -227,6 +227,7 @@ def sent_parities(a: NDArray[np.uint8], b: NDArray[np.uint8], rate: float) -> tu
         (3000, 0.01, 40),
         (3000, 0.01, 70),  # blocks of the first pass are halved
         (4000, 0.001, 250),  # and large nodes split later
+        (30000, 0.02, 610),
     ],
 )
 @pytest.mark.parametrize("seed", range(3))

@@ -87,10 +87,8 @@ class Cascade:
         self._sent_sets = 0
 
     def __repr__(self) -> str:
-        return (
-            f"Cascade({self._role.value}, {int(self._plan.lengths.sum())} bits, "
-            f"{self._received_sets} sets, done={self.done})"
-        )
+        progress = "done" if self.done else f"{self._received_sets} sets received"
+        return f"Cascade({self._role.value}, {int(self._plan.lengths.sum())} bits, {progress})"
 
     @property
     def done(self) -> bool:
@@ -121,12 +119,12 @@ class Cascade:
     @property
     def bits(self) -> NDArray[np.uint8]:
         """(n,) uint8, the block in its own order: Bob's corrected bits, Alice's own."""
-        if self._bits is not None:
-            return self._bits.copy()
-        bits = gather_bits(self._state.words, self._seed, self._plan)
-        if self.done:
+        if self._bits is None:
+            bits = gather_bits(self._state.words, self._seed, self._plan)
+            if not self.done:
+                return bits
             self._bits = bits
-        return bits
+        return self._bits.copy()
 
     @property
     def error_rate(self) -> float:
