@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -140,7 +141,10 @@ def test_equals_floating_point(n: int, length: int) -> None:
 def test_ten_million() -> None:
     n, length = 10_000_000, 5_000_000
     bits, seed = random_bits(n, 1), random_bits(n + length - 1, 2)
+    tracemalloc.start()
     found = toeplitz_hash(bits, seed, length)
+    assert tracemalloc.get_traced_memory()[1] < 100e6
+    tracemalloc.stop()
     assert (found == by_floating_point(bits, seed, length)).all()
     rng = np.random.default_rng(3)
     for i in rng.integers(0, length, 30):
@@ -240,7 +244,8 @@ def test_rule_18_a_seed_is_fresh_and_of_full_length() -> None:
     first, second = (
         np.unpackbits(np.frombuffer(draw_seed_packed(4000, 97), np.uint8)) for _ in "ab"
     )
-    assert len(first) == -(-(4000 + 97 - 1) // 8) * 8
+    assert len(first) == 4096
+    assert not np.unpackbits(np.frombuffer(draw_seed_packed(8, 2), np.uint8))[9:].any()
     assert 1500 < np.count_nonzero(first ^ second) < 2600
 
 

@@ -46,8 +46,12 @@ def seed_length(n: int, length: int) -> int:
 
 
 def draw_seed_packed(n: int, length: int) -> bytes:
-    """A fresh seed from the operating system's generator, packed; the last bits may be unused."""
-    return secrets.token_bytes(-(-seed_length(n, length) // 8))
+    """A fresh seed from the operating system's generator, packed; what fills it up is 0."""
+    count = seed_length(n, length)
+    drawn = bytearray(secrets.token_bytes(-(-count // 8)))
+    if count % 8:
+        drawn[-1] &= 0xFF << (8 - count % 8) & 0xFF
+    return bytes(drawn)
 
 
 def toeplitz_hash(bits: Bits, seed: Bits, length: int) -> Bits:
