@@ -24,7 +24,7 @@ from .additive_fft import MAX_LOG, Plan, evaluate, interpolate, plan
 from .carryless import LANES
 from .field_rows import convolve
 
-__all__ = ["WORD_BITS", "Diagonals", "toeplitz_product"]
+__all__ = ["WORD_BITS", "Diagonals", "Words", "toeplitz_product"]
 
 WORD_BITS = 32
 # The least transform: evaluate() wants four points.
