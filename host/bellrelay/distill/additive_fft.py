@@ -96,7 +96,9 @@ def plan(log: int) -> Plan:
     for bit, element in enumerate(_CANTOR_BASIS[1:log]):
         size = 1 << bit
         constant[size : 2 * size] = constant[:size] ^ np.uint64(element)
-    expand, collect = (np.array(list(_steps(0, LANES, size, 1))) for size in (log - 1, log))
+    expand, collect = (
+        np.array(list(_steps(0, LANES, size, 1)), np.int64) for size in (log - 1, log)
+    )
     return Plan(log, constant, expand, collect)
 
 
