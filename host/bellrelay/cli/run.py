@@ -47,9 +47,12 @@ def run(
     compare: Annotated[
         bool, typer.Option(help="Put the first slots through both boards and compare.")
     ] = True,
+    keys: Annotated[
+        bool, typer.Option(help="Alice and Bob distil a key from the announcements.")
+    ] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Simulated photons through a board that is not there, the daemon, and a check of the bits.
+    """Simulated photons through a board that is not there, the daemons, and a key on both sides.
 
     The event board does the volume; before it may, the first slots go through it and through the
     gateware under Verilator, and every byte of their frames must be the same.
@@ -73,6 +76,7 @@ def run(
     if seed is not None:
         link = dataclasses.replace(link, seed=seed)
 
+    from bellrelay.cli.run_endpoints import can_distill
     from bellrelay.cli.run_progress import RunProgress
     from bellrelay.cli.run_report import plot_arrival_times, report_table
     from bellrelay.cli.run_system import run_system
@@ -81,8 +85,11 @@ def run(
         comparison = None
         if board == "event" and compare:
             comparison = _compare(link, geometry, min(number, COMPARED_SLOTS), progress)
+        distill = keys and can_distill(link)
+        if keys and not distill:
+            progress.say("no key: the senders do not send the four intensities")
         report, histogram = run_system(
-            link, geometry, config, board, number, seed, comparison, progress
+            link, geometry, config, board, number, seed, comparison, progress, distill
         )
     if histogram is not None:
         names = tuple(d.name for d in link.detectors)

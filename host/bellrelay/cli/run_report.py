@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay.cli.run_key_table import key_tables
 from bellrelay.wire.counters import LOSS_COUNTERS
 from bellrelay.wire.outcomes import SlotClass
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from bellrelay.cli.run_endpoints import RunKeys
 
 __all__ = ["ArrivalHistogram", "RunReport", "plot_arrival_times", "report_table"]
 
@@ -44,7 +47,7 @@ class RunReport:
 
     received : announcements that came through daemon and log. missing_frames : of the link.
     errors : basis to (errors, bits, expected rate). comparison : what the comparison of both boards
-    said, None if it was not made.
+    said, None if it was not made. keys : what the endpoints made of it, None if they did not run.
     """
 
     board: str
@@ -58,6 +61,7 @@ class RunReport:
     check_passed: bool
     comparison: Mapping[str, Any] | None = None
     truth: Mapping[str, Any] = field(default_factory=dict)
+    keys: RunKeys | None = None
 
     @property
     def announced(self) -> int:
@@ -111,6 +115,21 @@ class RunReport:
             "check_passed": self.check_passed,
             "comparison": None if self.comparison is None else dict(self.comparison),
             "truth": dict(self.truth),
+            **self._distilled(simulated_s),
+        }
+
+    def _distilled(self, simulated_s: float) -> dict[str, Any]:
+        keys = self.keys
+        if keys is None:
+            return {}
+        return {
+            "key_bits": keys.bits,
+            "keys_equal": keys.equal,
+            "key_rate_per_pulse": keys.bits / keys.pulses if keys.pulses else 0.0,
+            "key_rate_per_second": keys.bits / simulated_s if simulated_s else 0.0,
+            "epsilon": keys.epsilon,
+            "no_key_cause": None if keys.bits else keys.cause,
+            "blocks": list(keys.blocks),
         }
 
 
@@ -158,7 +177,7 @@ def report_table(report: RunReport) -> list[Table]:
         fates.add_column(fate.replace("_", " "), justify="right", no_wrap=True)
     for name, counts in r["detectors"].items():
         fates.add_row(name, *(f"{counts[fate]:,}" for fate in shown))
-    return [summary, fates]
+    return [summary, fates, *(key_tables(r) if report.keys is not None else [])]
 
 
 def plot_arrival_times(

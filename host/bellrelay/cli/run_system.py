@@ -23,6 +23,7 @@ import numpy as np
 import yaml
 
 from bellrelay.cli.run_check import SourceCheck
+from bellrelay.cli.run_endpoints import ROLES, prepare_endpoints, run_keys, unfinished
 from bellrelay.cli.run_report import ArrivalHistogram, RunReport
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.announcement_log import LogReader
@@ -40,6 +41,7 @@ __all__ = ["RunFailed", "link_registers", "relay_yaml", "run_system"]
 
 _START_S = 60.0
 _STOP_S = 30.0
+_DISTILL_S = 600.0
 
 
 class RunFailed(Exception):
@@ -105,8 +107,11 @@ def run_system(
     seed: int | None,
     comparison: dict[str, Any] | None,
     progress: Progress,
+    distill: bool = True,
 ) -> tuple[RunReport, ArrivalHistogram | None]:
-    """Start twin and daemon, wait for the last photon, stop, account for everything.
+    """Start all processes, wait for the last photon and the last block, account for everything.
+
+    With ``distill``, the whole run is one block of Alice's and Bob's.
 
     Raises
     ------
@@ -131,11 +136,25 @@ def run_system(
             (folder / "relay.yaml").write_text(yaml.safe_dump(config))
             relay_command = [sys.executable, "-m", "bellrelay", "relay"]
             relay_command += ["--config", str(folder / "relay.yaml")]
-            with _process(relay_command, folder / "relay.log") as relay:
+            with (
+                _process(relay_command, folder / "relay.log") as relay,
+                contextlib.ExitStack() as endpoints,
+            ):
+                pair: dict[str, subprocess.Popen[str]] = {}
+                if distill:
+                    # Not beside the board's first answers: two more starts would delay them.
+                    _until_served(relay, folder)
+                    prepare_endpoints(folder, link, link_file, seed, slots, _free_port())
+                    for role in ROLES:
+                        command = [sys.executable, "-m", "bellrelay", "endpoint"]
+                        command += ["--config", str(folder / f"{role}.yaml")]
+                        running = _process(command, folder / f"{role}.log")
+                        pair[role] = endpoints.enter_context(running)
                 follower = _Follower(folder / "announcements", check)
                 while not events.done:
                     _still_alive(twin, folder / "twin.log", "twin")
                     _still_alive(relay, folder / "relay.log", "daemon")
+                    _both_alive(pair, folder)
                     time.sleep(0.1)
                     announced = check.announced
                     progress.update(
@@ -152,12 +171,23 @@ def run_system(
                     check.tallies["Z"].error_rate,
                 )
                 histogram = _histogram(health_port)
-                wall = time.monotonic() - begin
+                if pair:
+                    _until_followed(pair, folder, health_port, int(follower.connected))
                 _stop(relay, "daemon", folder / "relay.log")
+                if pair:
+                    progress.say("all photons measured; Alice and Bob distil the key")
+                    _until_blocks_end(pair, folder)
+                wall = time.monotonic() - begin
+                for role, endpoint in pair.items():
+                    _stop(endpoint, role, folder / f"{role}.log")
             follower.close()
             _stop(twin, "twin", folder / "twin.log")
         final = _finish(folder / "log", follower.sequence, check)
+        keys = run_keys(folder) if distill else None
     report = _report(link, geometry, board, check, final, wall, comparison, events.truth)
+    if keys is not None:
+        sound = keys.agreed and keys.equal is not False
+        report = replace(report, keys=keys, check_passed=report.check_passed and sound)
     return report, histogram
 
 
@@ -217,6 +247,41 @@ def _last_words(log: Path) -> str:
 def _still_alive(process: subprocess.Popen[str], log: Path, name: str) -> None:
     if process.poll() is not None:
         raise RunFailed(f"the {name} ended with {process.returncode}: {_last_words(log)}")
+
+
+def _until_served(relay: subprocess.Popen[str], folder: Path) -> None:
+    end = time.monotonic() + _START_S
+    while not (folder / "announcements").exists():
+        _still_alive(relay, folder / "relay.log", "daemon")
+        if time.monotonic() > end:
+            raise RunFailed(f"no announcements: {_last_words(folder / 'relay.log')}")
+        time.sleep(0.05)
+
+
+def _until_followed(
+    pair: dict[str, subprocess.Popen[str]], folder: Path, health_port: int, others: int
+) -> None:
+    """Until both endpoints read the relay's log: a short run is over before they have started."""
+    end = time.monotonic() + _START_S
+    while len(_get(health_port, "health")["consumers"]) < len(pair) + others:
+        _both_alive(pair, folder)
+        if time.monotonic() > end:
+            raise RunFailed("the endpoints do not follow the daemon")
+        time.sleep(0.1)
+
+
+def _both_alive(pair: dict[str, subprocess.Popen[str]], folder: Path) -> None:
+    for role, process in pair.items():
+        _still_alive(process, folder / f"{role}.log", role)
+
+
+def _until_blocks_end(pair: dict[str, subprocess.Popen[str]], folder: Path) -> None:
+    end = time.monotonic() + _DISTILL_S
+    while left := unfinished(folder):
+        _both_alive(pair, folder)
+        if time.monotonic() > end:
+            raise RunFailed(f"blocks do not end: {', '.join(left)}")
+        time.sleep(0.2)
 
 
 def _stop(process: subprocess.Popen[str], name: str, log: Path) -> None:
@@ -279,6 +344,11 @@ class _Follower:
         self._check = check
         self._loop = asyncio.new_event_loop()
         self._client: AnnouncementClient | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the daemon serves us."""
+        return self._client is not None
 
     def poll(self, seconds: float = 0.1) -> None:
         """Take what comes within this time."""
@@ -343,10 +413,15 @@ def _finish(directory: Path, sequence: int, check: SourceCheck) -> Event | None:
     return final
 
 
+def _get(port: int, what: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/{what}", timeout=5) as answer:
+        body: dict[str, Any] = json.load(answer)
+    return body
+
+
 def _histogram(port: int) -> ArrivalHistogram | None:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/histogram", timeout=5) as answer:
-            body = json.load(answer)
+        body = _get(port, "histogram")
     except (urllib.error.URLError, OSError):
         return None
     if not body["counts"]:

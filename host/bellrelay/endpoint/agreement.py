@@ -106,6 +106,7 @@ class Agreement:
         """A block's bounds for its record: plain JSON values."""
         ledger = bounds.ledger
         return {
+            "ladders": {"alice": asdict(self.alice), "bob": asdict(self.bob)},
             "method": bounds.method,
             "concentration": bounds.concentration,
             "length_rule": str(bounds.security.length_rule),

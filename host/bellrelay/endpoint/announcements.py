@@ -16,7 +16,7 @@ from .announcement_rules import AnnouncementBreach, BlockBegun, BlockCollector, 
 
 __all__ = ["AnnouncementFollower", "BlockSink", "WrongRelay"]
 
-_BACKOFF_S = (0.1, 10.0)
+_BACKOFF_S = (0.1, 5.0)
 _log = structlog.get_logger(__name__)
 
 Connect = Callable[[Subscribe], Awaitable[AnnouncementClient]]
