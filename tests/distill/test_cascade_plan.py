@@ -96,7 +96,7 @@ def test_numbers_need_no_library_that_rounds_as_it_likes() -> None:
 @given(st.integers(1, 10_000_000))
 def test_frames_are_of_one_size(n: int) -> None:
     frames = frame_count(n)
-    assert frames == 1 or 2 / 3 * FRAME_BITS <= n / frames < 3 / 2 * FRAME_BITS
+    assert frames == 1 or 3 / 4 * FRAME_BITS <= n / frames < 3 / 2 * FRAME_BITS
 
 
 @given(st.binary(min_size=16, max_size=32), st.integers(1, 500))

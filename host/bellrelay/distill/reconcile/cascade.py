@@ -12,8 +12,11 @@ alone, one bit each. Each side sends the parities of its own bits: both then kno
 A message answers the open questions and also gives the sender's part of the next ones, so every
 message is a step forward, and a round trip is two.
 
+`disclosed_bits` counts Alice's parities, of every frame. Bob's are as many, and are functions of
+hers and of the error pattern; what that asks of the security proof is said in `engine`.
+
 No frame is handed out before the last is done. The number and the sizes of the messages depend on
-the error pattern, which is public, and on nothing else.
+seed, expected error rate and error pattern, which Eve is given, and on nothing else.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ FRAME_BITS = 100_000
 
 
 def frame_count(n: int) -> int:
-    """Frames of a block of n bits: each has at least 2/3 and less than 3/2 of `FRAME_BITS`."""
+    """Frames of a block of n bits: each has at least 3/4 and less than 3/2 of `FRAME_BITS`."""
     return max(1, (n + FRAME_BITS // 2) // FRAME_BITS)
 
 

@@ -2,9 +2,9 @@
 
 The seed is fresh for each block and becomes public only after the bits are fixed; ChaCha20 expands
 it. A frame's bits are first put into a uniformly random order of its own. The second and third pass
-order them again by two permutations that the frames of a block share: as the first order is uniform
-and independent for every frame, so are, for any error pattern, the places of its errors in all
-three passes together.
+order them again by two permutations that the frames of a block share. So, whatever the error
+pattern, the places of a frame's errors in the first pass are a uniformly random set, drawn anew for
+every frame, and their places in the others follow from it.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ each; the caller carries messages between them, in order and authenticated, unti
     while message is not None:
         message = other.receive(message)
 
+The call that completes an engine may return a message: the peer still needs it.
+
 Only Bob's bits change. A block is cut into frames that succeed or fail by themselves; which of them
 failed is public, and the same on both sides. An engine that finds no fault proves nothing: the
 block is equal only once `bellrelay.distill.verify` has said so.
