@@ -41,7 +41,7 @@ class Message(Protocol):
 
 _M = TypeVar("_M")
 Send = Callable[[Kind, Exchange, tuple[int, int], bytes], Awaitable[bool]]
-NewTags = Callable[[Exchange], ExchangeTags]
+NewTags = Callable[[Exchange, bytes], ExchangeTags]
 
 
 class BlockTalk:
@@ -101,8 +101,7 @@ class BlockTalk:
     def begin(self, exchange: Exchange, known: bytes = b"") -> None:
         """Begin an exchange; ``known`` is what both must have in common besides what is said."""
         self._exchange = exchange
-        self._tags = self._new_tags(exchange)
-        self._tags.known(known)
+        self._tags = self._new_tags(exchange, known)
 
     async def say(self, message: Message) -> None:
         """Send a message of the running exchange."""
@@ -137,6 +136,8 @@ class BlockTalk:
             index, tag = await asyncio.to_thread(self._tags.vouch)
         except KeyPoolDry as error:
             raise BlockAborted(Cause.POOL_DRY, str(error)) from None
+        except TagRefused as error:
+            raise BlockAborted(Cause.AUTHENTICATION, str(error)) from None
         await self._out(self._frame(Kind.TAG, Tag(index, tag).encode()))
 
     async def trust(self) -> None:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-import hmac
-import struct
 from typing import Protocol
 
-from cryptography.hazmat.primitives.poly1305 import Poly1305
+from bellrelay.distill.authenticate import (
+    Forgery,
+    OneTimeKey,
+    Transcript,
+    check,
+    longest_transcript,
+    seal,
+)
+from bellrelay.distill.reconcile.engine import Role
 
-__all__ = ["ExchangeTags", "TagKeys", "TagRefused", "one_time_tag"]
+__all__ = ["TAGS_PER_BLOCK", "ExchangeTags", "TagKeys", "TagRefused", "peer_of"]
+
+TAGS_PER_BLOCK = 4
+"""Of each side: Alice's of commit, sift, reconcile and verdict; Bob's of amplify instead."""
 
 
 class TagRefused(Exception):
-    """A tag that does not fit what was said."""
+    """A tag that does not fit what was said, or that would bind too much to be trusted."""
 
 
 class TagKeys(Protocol):
@@ -37,9 +46,9 @@ class TagKeys(Protocol):
         ...
 
 
-def one_time_tag(key: bytes, message: bytes) -> bytes:
-    """Poly1305 under a key of 32 bytes that is used for this message alone."""
-    return Poly1305.generate_tag(key, message)
+def peer_of(role: Role) -> Role:
+    """The other one."""
+    return Role.BOB if role is Role.ALICE else Role.ALICE
 
 
 class ExchangeTags:
@@ -50,49 +59,56 @@ class ExchangeTags:
     keys
         Of the pool.
     context
-        Who, what and in which session: the same on both sides, of no other exchange.
-    is_alice
+        Who, which block, which session, and what both know besides.
+    exchange
+        Its number.
+    role
         Which side we are.
+    epsilon
+        Probability that any forgery about the block passes: the transcript must be short enough.
     """
 
-    def __init__(self, keys: TagKeys, context: bytes, is_alice: bool) -> None:
+    def __init__(
+        self, keys: TagKeys, context: bytes, exchange: int, role: Role, epsilon: float
+    ) -> None:
         self._keys = keys
-        self._is_alice = is_alice
-        self._parts: list[bytes] = []
-        self.known(context)
+        self._role = role
+        self._transcript = Transcript(context, exchange)
+        self._longest = longest_transcript(epsilon, 2 * TAGS_PER_BLOCK)
 
-    def known(self, data: bytes) -> None:
-        """What both know besides."""
-        self._add(b"K", data)
-
-    def said(self, data: bytes) -> None:
+    def said(self, message: bytes) -> None:
         """We have said this."""
-        self._add(b"A" if self._is_alice else b"B", data)
+        self._transcript.add(self._role, message)
 
-    def heard(self, data: bytes) -> None:
+    def heard(self, message: bytes) -> None:
         """The peer has said this."""
-        self._add(b"B" if self._is_alice else b"A", data)
-
-    def _add(self, who: bytes, data: bytes) -> None:
-        self._parts += (who, struct.pack("<Q", len(data)), data)
+        self._transcript.add(peer_of(self._role), message)
 
     def vouch(self) -> tuple[int, bytes]:
-        """Our tag over the exchange so far, and where its key begins."""
+        """Our tag over the exchange so far, and where its key begins.
+
+        Raises
+        ------
+        TagRefused, KeyPoolDry
+        """
+        self._require_short()
         index, key = self._keys.draw()
-        return index, one_time_tag(key, self._text(self._is_alice))
+        return index, seal(OneTimeKey(key), self._transcript, self._role)
 
     def check(self, index: int, tag: bytes) -> None:
         """Take the peer's tag over the exchange so far.
 
         Raises
         ------
-        TagRefused
-            It is the tag of something else.
-        KeyRefused, KeyPoolDry
+        TagRefused, KeyRefused, KeyPoolDry
         """
-        expected = one_time_tag(self._keys.take(index), self._text(not self._is_alice))
-        if not hmac.compare_digest(expected, tag):
-            raise TagRefused("the tag does not fit what was said")
+        self._require_short()
+        key = OneTimeKey(self._keys.take(index))
+        try:
+            check(key, self._transcript, peer_of(self._role), tag)
+        except Forgery as forgery:
+            raise TagRefused(str(forgery)) from None
 
-    def _text(self, by_alice: bool) -> bytes:
-        return b"".join((b"A" if by_alice else b"B", *self._parts))
+    def _require_short(self) -> None:
+        if len(self._transcript) > self._longest:
+            raise TagRefused("too much was said for the epsilon of authentication")

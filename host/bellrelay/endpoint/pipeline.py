@@ -264,7 +264,7 @@ class Pipeline:
         talk = BlockTalk(
             block,
             lambda kind, exchange, at, body: self._send(session, kind, exchange, at, body),
-            lambda exchange: self._tags(block, exchange, session),
+            lambda exchange, known: self._tags(block, exchange, session, known),
             self._settings.checkpoint,
             self._settings.patience_s,
         )
@@ -280,9 +280,13 @@ class Pipeline:
         if not task.cancelled() and task.exception() is None:
             self._begin_blocks()
 
-    def _tags(self, block: BlockId, exchange: Exchange, session: bytes) -> ExchangeTags:
-        context = f"bellrelay {block} {exchange.name} ".encode() + self._agreement.digest + session
-        return ExchangeTags(self._tag_keys, context, self._role is Role.ALICE)
+    def _tags(
+        self, block: BlockId, exchange: Exchange, session: bytes, known: bytes
+    ) -> ExchangeTags:
+        agreement = self._agreement
+        context = f"bellrelay block {block}\n".encode() + agreement.digest + session + known
+        epsilon = agreement.security.authentication
+        return ExchangeTags(self._tag_keys, context, exchange, self._role, epsilon)
 
     async def _send(
         self, session: bytes, kind: Kind, exchange: Exchange, at: tuple[int, int], body: bytes

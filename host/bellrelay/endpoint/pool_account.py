@@ -7,12 +7,10 @@ from typing import Any
 
 from .block import BlockAborted, BlockId, Cause
 from .block_store import BlockStore
+from .exchange_tags import TAGS_PER_BLOCK
 from .key_pool import TAG_KEY_BYTES, KeyPool, KeyPoolDry
 
 __all__ = ["PoolAccount"]
-
-TAGS_PER_BLOCK = 4
-"""Of each side: Alice's of commit, sift, reconcile and verdict; Bob's of amplify instead."""
 
 _LONGEST_WAIT_S = 600.0
 

@@ -7,23 +7,26 @@ a verdict for its tag alone, whichever session it comes in.
 
 from __future__ import annotations
 
-import hmac
-
+from bellrelay.distill.authenticate import Forgery, OneTimeKey, Transcript, check, seal
+from bellrelay.distill.reconcile.engine import Role
 from bellrelay.wire.peer_messages import Exchange, Kind, PeerFrame, Tag, Verdict
 
 from .agreement import Agreement
 from .block import BlockId
 from .block_store import StoredVerdict
-from .exchange_tags import one_time_tag
 
 __all__ = ["is_vouched", "verdict_messages"]
 
 
-def _text(agreement: Agreement, block: BlockId, verdict: Verdict) -> bytes:
-    frame = PeerFrame(
-        Kind.VERDICT, Exchange.VERDICT, block.acquisition, block.index, body=verdict.encode()
+def _transcript(agreement: Agreement, block: BlockId, verdict: Verdict) -> Transcript:
+    # Of no session: the same in whichever it is said.
+    transcript = Transcript(
+        f"bellrelay block {block}\n".encode() + agreement.digest, Exchange.VERDICT
     )
-    return b"verdict" + agreement.digest + frame.transcribed()
+    at = (block.acquisition, block.index)
+    frame = PeerFrame(Kind.VERDICT, Exchange.VERDICT, *at, body=verdict.encode())
+    transcript.add(Role.ALICE, frame.transcribed())
+    return transcript
 
 
 def verdict_messages(
@@ -33,7 +36,8 @@ def verdict_messages(
     if stored.deliver is None:
         raise ValueError(f"block {block}: not decided")
     verdict = Verdict(int(stored.deliver))
-    tag = one_time_tag(stored.tag_key, _text(agreement, block, verdict))
+    # One verdict is ever sealed under this key: which one, was on disk before.
+    tag = seal(OneTimeKey(stored.tag_key), _transcript(agreement, block, verdict), Role.ALICE)
     return verdict, Tag(stored.tag_index, tag)
 
 
@@ -41,5 +45,9 @@ def is_vouched(
     agreement: Agreement, block: BlockId, stored: StoredVerdict, verdict: Verdict, tag: Tag
 ) -> bool:
     """Whether Alice has said this verdict."""
-    expected = one_time_tag(stored.tag_key, _text(agreement, block, verdict))
-    return tag.index == stored.tag_index and hmac.compare_digest(expected, tag.tag)
+    transcript = _transcript(agreement, block, verdict)
+    try:
+        check(OneTimeKey(stored.tag_key), transcript, Role.ALICE, tag.tag)
+    except Forgery:
+        return False
+    return tag.index == stored.tag_index
