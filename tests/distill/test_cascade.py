@@ -13,7 +13,12 @@ from numpy.typing import NDArray
 from bellrelay.distill.reconcile.cascade import SEED_BYTES, Cascade
 from bellrelay.distill.reconcile.cascade_frames import FRAME_BITS
 from bellrelay.distill.reconcile.cascade_questions import MAX_SETS
-from bellrelay.distill.reconcile.engine import Reconciler, Role, exchange
+from bellrelay.distill.reconcile.engine import (
+    Reconciler,
+    Role,
+    exchange,
+    reveals_error_pattern,
+)
 
 Bits = NDArray[np.uint8]
 SEEDS = st.binary(min_size=SEED_BYTES, max_size=40)
@@ -67,6 +72,7 @@ def check_both_sides(alice: Cascade, bob: Cascade, original: Bits) -> None:
 def test_both_are_reconcilers() -> None:
     for engine in pair(*random_pair(10, 0.1, 0)):
         assert isinstance(engine, Reconciler)
+        assert reveals_error_pattern(engine)
 
 
 @settings(max_examples=100, deadline=None)

@@ -44,6 +44,8 @@ _AGREEMENT_BYTES = 16
 class Cascade:
     """One side of Cascade over one block; see :class:`~.engine.Reconciler`. Alice speaks first."""
 
+    reveals_error_pattern = True
+
     def __init__(self, role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> None:
         """Take a block of sifted bits.
 

@@ -19,8 +19,9 @@ functions of those and of the error pattern W = A xor B. They are free of charge
 Eve's ignorance holds with W given to Eve: it does for phase-error bounds on single-photon pairs, as
 Z_A Z_B commutes with the X_A X_B whose errors are bounded (H.-K. Lo, New J. Phys. 5, 36 (2003)). It
 does not for bits that are secret only because Alice sent a vacuum: W and Bob's bit give hers away.
-Whoever credits vacuum events to the key must count Bob's messages too (D. Tupkary and
-N. Luetkenhaus, Phys. Rev. Applied 20, 064040 (2023), arXiv:2307.00576).
+So where an engine reveals W, as Cascade does (`reveals_error_pattern`), the entropy that the key's
+length starts from must not contain vacuum events, or Bob's messages must be counted too (D. Tupkary
+and N. Luetkenhaus, Phys. Rev. Applied 20, 064040 (2023), arXiv:2307.00576).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ReconcileError", "Reconciler", "Role", "exchange"]
+__all__ = ["ReconcileError", "Reconciler", "Role", "exchange", "reveals_error_pattern"]
 
 
 class Role(Enum):
@@ -110,6 +111,15 @@ class Reconciler(Protocol):
         then of no further use.
         """
         ...
+
+
+def reveals_error_pattern(engine: Reconciler) -> bool:
+    """Whether Bob's messages tell Eve more of A xor B than `disclosed_bits` counts.
+
+    True unless the engine says otherwise, with an attribute of this name. No bit may then be taken
+    for secret that the pattern and Bob's bit determine; that is, none of Alice's vacuum events.
+    """
+    return bool(getattr(engine, "reveals_error_pattern", True))
 
 
 def exchange(alice: Reconciler, bob: Reconciler) -> int:
