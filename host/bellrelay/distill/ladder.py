@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from .sender import Kind, Sender
+
 __all__ = ["MAX_DEVIATION", "MU", "NU", "SETTINGS", "Ladder", "O", "S"]
 
 S, MU, NU, O = range(4)  # noqa: E741 - the field's word for the vacuum setting
@@ -30,6 +32,7 @@ class Ladder:
     p_s, p_mu, p_nu: probability of each per slot; o takes the rest. All four above 0.
     deviation: relative half-width; in every slot the intensity lies within x (1 +/- deviation) of
         the declared x. Bounds hold for whatever it does within, slot by slot.
+    vacuum_limit: most light in the setting o, if that is more than o (1 + deviation).
 
     Raises ValueError naming what is out of range: a ladder that contradicts itself bounds nothing.
     """
@@ -42,6 +45,7 @@ class Ladder:
     p_mu: float
     p_nu: float
     deviation: float = 0.0
+    vacuum_limit: float = 0.0
 
     def __post_init__(self) -> None:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -57,9 +61,15 @@ class Ladder:
             )
         if not 0.0 <= self.deviation <= MAX_DEVIATION:
             raise ValueError(f"deviation must lie in 0..{MAX_DEVIATION}, got {self.deviation}")
-        for name, low, high in (("mu", self.nu, self.mu), ("nu", self.o, self.nu)):
-            if low * (1.0 + self.deviation) >= high * (1.0 - self.deviation):
-                raise ValueError(f"{name} and the next intensity may be equal within the deviation")
+        if not 0.0 <= self.vacuum_limit <= _LARGEST_INTENSITY:
+            raise ValueError(f"vacuum_limit must not be negative, got {self.vacuum_limit}")
+        low, high = self.low, self.high
+        for weaker, stronger in ((NU, MU), (O, NU)):
+            if high[weaker] >= low[stronger]:
+                raise ValueError(
+                    f"{SETTINGS[stronger]} and {SETTINGS[weaker]} may be equally bright within "
+                    "the deviation"
+                )
         for name in ("p_s", "p_mu", "p_nu"):
             if not 0.0 < getattr(self, name) < 1.0:
                 raise ValueError(f"{name} must lie between 0 and 1, got {getattr(self, name)}")
@@ -80,3 +90,28 @@ class Ladder:
     def probabilities(self) -> NDArray[np.float64]:
         """(4,) float64, by setting; they sum to 1."""
         return np.array([self.p_s, self.p_mu, self.p_nu, self.p_o])
+
+    @property
+    def low(self) -> NDArray[np.float64]:
+        """(4,) float64, by setting: the least that each may be."""
+        least = self.intensities * (1.0 - self.deviation)
+        if self.vacuum_limit > self.o:
+            least[O] = 0.0
+        return least
+
+    @property
+    def high(self) -> NDArray[np.float64]:
+        """(4,) float64, by setting: the most that each may be."""
+        most = self.intensities * (1.0 + self.deviation)
+        most[O] = max(most[O], self.vacuum_limit)
+        return most
+
+    def sender(self) -> Sender:
+        """The same, as bounds see it: s in Z, mu and nu in X, o the vacuum."""
+        return Sender(
+            (Kind.Z, Kind.X, Kind.X, Kind.VACUUM),
+            self.probabilities,
+            self.intensities,
+            self.low,
+            self.high,
+        )

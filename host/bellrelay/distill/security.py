@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["Ledger", "LengthRule", "OutcomeRule", "Security"]
+__all__ = ["Ledger", "LengthRule", "Method", "OutcomeRule", "Security"]
 
 # The rest of secrecy belongs to the estimate, where it buys more: a tenth here costs 7 bits of key.
 _AMPLIFICATION_SHARE = 0.1
@@ -37,6 +37,15 @@ class OutcomeRule(StrEnum):
 
     POOLED = "pooled"
     SEPARATE = "separate"
+
+
+class Method(StrEnum):
+    """How counts become bounds."""
+
+    WEIGHTED_COUNTS = "weighted-counts"
+    """One weighted sum of all counts: the tightest."""
+    INDEPENDENT = "independent"
+    """A closed form of counts that are bounded one by one."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ class Security:
     secrecy, correctness, authentication: epsilons, 0 < epsilon < 1/2.
     length_rule, fixed_length_bits: the latter with FIXED, and only then.
     outcomes: one bound on both Bell outcomes, or one on each, sharing the epsilons.
+    method: of the bounds.
 
     Raises ValueError naming what is out of range.
     """
@@ -82,10 +92,12 @@ class Security:
     length_rule: LengthRule = LengthRule.VARIABLE
     fixed_length_bits: int | None = None
     outcomes: OutcomeRule = OutcomeRule.POOLED
+    method: Method = Method.WEIGHTED_COUNTS
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "length_rule", LengthRule(self.length_rule))
         object.__setattr__(self, "outcomes", OutcomeRule(self.outcomes))
+        object.__setattr__(self, "method", Method(self.method))
         for name in ("secrecy", "correctness", "authentication"):
             if not 0.0 < getattr(self, name) < 0.5:
                 raise ValueError(f"{name} must lie between 0 and 1/2, got {getattr(self, name)}")

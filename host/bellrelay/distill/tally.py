@@ -13,8 +13,9 @@ from bellrelay.wire.outcomes import Outcome
 from .ladder import SETTINGS, S
 from .sift import BASIS_X, bob_flips
 
-__all__ = ["Tally", "key_mask", "pooled", "tally"]
+__all__ = ["NOT_REPORTED", "Tally", "key_mask", "pooled", "tally"]
 
+NOT_REPORTED = -1
 _N = len(SETTINGS)
 
 
@@ -28,6 +29,9 @@ class Tally:
     m: (4, 4) int64, those of n in which the bits disagree after Bob's flip in X. Counted where both
         bits are disclosed, which is where neither setting is s; 0 elsewhere.
 
+    -1 in either is a cell that was not reported, as of published counts; a bound then does without.
+    Expected counts of a model may be float64.
+
     Raises ValueError where the counts cannot be: estimation of them would mean nothing.
     """
 
@@ -40,24 +44,26 @@ class Tally:
             raise ValueError(f"pulses must be positive, got {self.pulses}")
         for name in ("n", "m"):
             counts = np.array(getattr(self, name))
-            if counts.shape != (_N, _N) or not np.issubdtype(counts.dtype, np.integer):
-                raise ValueError(
-                    f"{name} must be (4, 4) integers, got {counts.dtype} {counts.shape}"
-                )
-            counts = counts.astype(np.int64)
+            if counts.shape != (_N, _N) or counts.dtype.kind not in "iuf":
+                raise ValueError(f"{name} must be (4, 4) counts, got {counts.dtype} {counts.shape}")
+            counts = counts.astype(np.float64 if counts.dtype.kind == "f" else np.int64)
+            if not np.all((counts >= 0) | (counts == NOT_REPORTED)):
+                raise ValueError(f"{name} must not be negative, but for {NOT_REPORTED}")
             counts.setflags(write=False)
             object.__setattr__(self, name, counts)
-        if np.any(self.m < 0) or np.any(self.m > self.n):
+        if np.any((self.n >= 0) & (self.m > self.n)):
             raise ValueError("errors must lie between 0 and the number of events")
-        if np.any(self.m[S, :]) or np.any(self.m[:, S]):
+        if self.n[S, S] < 0:
+            raise ValueError("the events of key must be reported")
+        if np.any(self.m[S, :] > 0) or np.any(self.m[:, S] > 0):
             raise ValueError("errors with the signal setting are not disclosed, so not counted")
-        if int(self.n.sum()) > self.pulses:
+        if self.n[self.n >= 0].sum() > self.pulses:
             raise ValueError("more announced events than pulses sent")
 
     @property
     def n_z(self) -> int:
         """Events of key: both sent s."""
-        return int(self.n[S, S])
+        return round(float(self.n[S, S]))
 
     @property
     def n_x(self) -> NDArray[np.int64]:
@@ -90,7 +96,7 @@ class Tally:
         """
         if self.pulses != other.pulses:
             raise ValueError(f"tallies of {self.pulses} and of {other.pulses} pulses")
-        return Tally(self.pulses, self.n + other.n, self.m + other.m)
+        return Tally(self.pulses, _sum(self.n, other.n), _sum(self.m, other.m))
 
 
 def key_mask(setting_a: NDArray[np.uint8], setting_b: NDArray[np.uint8]) -> NDArray[np.bool_]:
@@ -172,3 +178,7 @@ def pooled(tallies: Mapping[Outcome, Tally]) -> Tally:
     for each in rest:
         first = first + each
     return first
+
+
+def _sum(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.where((one < 0) | (other < 0), NOT_REPORTED, one + other)
