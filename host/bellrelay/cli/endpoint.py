@@ -43,9 +43,10 @@ def endpoint(
 
     settings = load_endpoint_config(config)
     if create_pool is not None:
+        from bellrelay.endpoint.key_files import read_secret
         from bellrelay.endpoint.key_pool import KeyPool
 
-        KeyPool.create(settings.key_pool.file, create_pool.read_bytes())
+        KeyPool.create(settings.key_pool.file, read_secret(create_pool))
         print(f"{settings.key_pool.file}: made; destroy {create_pool} now, on both sides")
         return
     if release_relay:

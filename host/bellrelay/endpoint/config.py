@@ -217,6 +217,10 @@ class KeyPoolSettings(Model):
     refill_share: Annotated[float, between(0.0, 1.0)] = Field(
         default=0.1, description="share of every produced key that goes into the pool"
     )
+    max_age_s: Annotated[float, between(3600.0, 1e9, "s")] = Field(
+        default=90 * 86400.0,
+        description="key that has lain in the pool for so long is wiped, if it can be spared",
+    )
 
 
 class RandomHealthSettings(Model):

@@ -28,7 +28,7 @@ from .block import BlockId, may_restart
 from .block_store import BlockStore
 from .config import EndpointConfig, RelaySettings
 from .health import EndpointHealth
-from .key_pool import KeyPool, Reserve
+from .key_pool import KeyPool, KeyPoolError, Reserve
 from .peer_channel import PeerChannel
 from .peer_connection import peer_connection
 from .peer_session import PeerSession
@@ -41,6 +41,7 @@ __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
 
 _STATUS_S = 5.0
 _POLL_S = 1.0
+_ROTATE_S = 3600.0
 _log = structlog.get_logger(__name__)
 
 
@@ -144,7 +145,8 @@ class EndpointDaemon:
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
         stack.push_async_callback(self._end_tasks)
-        work = [self.pipeline.run(), self.channel.run(), self._poll_monitor()]
+        work = [self.pipeline.run(), self.channel.run()]
+        work += [self._poll_monitor(), self._rotate_keys()]
         if store.quarantined(config.relay.id) is None:
             work.append(self.follower.run(self.pipeline))
         else:
@@ -192,6 +194,14 @@ class EndpointDaemon:
                 await asyncio.to_thread(self.admission.poll)
             except OSError as error:
                 _log.warning("power monitor not readable", why=str(error))
+
+    async def _rotate_keys(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.account.rotate, self.config.key_pool.max_age_s)
+            except (KeyPoolError, OSError) as error:
+                _log.error("key pool not rotated", why=str(error))
+            await asyncio.sleep(_ROTATE_S)
 
     # ------------------------------------------------------------------------ status
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import structlog
+
 from .block import BlockAborted, BlockId, Cause
 from .block_store import BlockStore
 from .exchange_tags import TAGS_PER_BLOCK
@@ -13,6 +15,7 @@ from .key_pool import TAG_KEY_BYTES, KeyPool, KeyPoolDry
 __all__ = ["PoolAccount"]
 
 _LONGEST_WAIT_S = 600.0
+_log = structlog.get_logger(__name__)
 
 
 class PoolAccount:
@@ -57,6 +60,17 @@ class PoolAccount:
             if block is None or of == block:
                 self._pool.share(key_id)
                 self._store.forget_pool_part(key_id)
+
+    def rotate(self, max_age_s: float) -> None:
+        """Wipe what has lain in the pool for so long; see :meth:`KeyPool.rotate`.
+
+        Raises
+        ------
+        KeyPoolError, OSError
+        """
+        wiped = self._pool.rotate(max_age_s)
+        if wiped:
+            _log.info("old key wiped", bits=8 * wiped)
 
     def status(self) -> dict[str, Any]:
         """Bits left, for people."""
