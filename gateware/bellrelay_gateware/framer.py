@@ -195,7 +195,8 @@ class Framer(wiring.Component):
         free = Signal(range(g.link_words + 1))
         is_there, there, fits, chosen = Signal(), Signal(), Signal(), Signal()
         fill = Signal(32)
-        hist_given_up = Signal()
+        # Told a clock after the look, which lies far from what is told.
+        hist_refused, hist_given_up = Signal(), Signal()
         with m.If(advance):
             m.d.sync += [kind.eq(upcoming), upcoming.eq(upcoming + 1)]
             with m.Switch(upcoming):
@@ -261,6 +262,9 @@ class Framer(wiring.Component):
                 with m.If(is_there & ~fits & (kind <= n_tags)):
                     m.d.sync += self.shed.eq(1)
                 decided = self.decided
+                m.d.sync += hist_refused.eq(0)
+                with m.If(hist_refused):
+                    m.d.sync += [hist_given_up.eq(1), decided.frames_skipped.eq(1)]
                 with m.Switch(kind):
                     with m.Case(0):
                         to = ("announced", "shed")
@@ -275,8 +279,7 @@ class Framer(wiring.Component):
                             with m.If(is_there & ~fits):
                                 m.d.sync += decided[f"tags_shed_{c}"].eq(self.tag_counts[c])
                     with m.Case(hist):
-                        with m.If(is_there & ~fits):
-                            m.d.sync += [hist_given_up.eq(1), decided.frames_skipped.eq(1)]
+                        m.d.sync += hist_refused.eq(is_there & ~fits)
                     with m.Case(heartbeat):
                         with m.If(is_there & ~fits):
                             m.d.sync += decided.frames_skipped.eq(decided.frames_skipped + 1)

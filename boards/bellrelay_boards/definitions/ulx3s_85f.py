@@ -17,7 +17,15 @@ BOARD = Board(
     name="ulx3s-85f",
     title="Radiona ULX3S (LFE5U-85F)",
     platform=ULX3S_85F_Platform,
-    geometry=BoardGeometry(clock_period_ps=10_000, code_bits=9, board="ulx3s-85f"),
+    # Buffers for what a serial line carries, half a megabyte per second at the very most: memory that
+    # is not there need not be reached across the chip, the slowest of the four.
+    geometry=BoardGeometry(
+        clock_period_ps=10_000,
+        code_bits=9,
+        capture_depth=256,
+        link_words=4096,
+        board="ulx3s-85f",
+    ),
     clock=("clk25", 25_000_000),
     pins=RelayPins(
         detectors=("gpio_0:9+", "gpio_0:10+", "gpio_0:11+", "gpio_0:12+"),
