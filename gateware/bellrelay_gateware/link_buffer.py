@@ -6,8 +6,8 @@ into a register, and then waits in another, so that nothing of the link reaches 
 serializer holds one popped word, which ``level`` no longer counts. It pops in a clock in which a
 word can be popped and either it holds nothing, or the last byte of the word that it holds is taken
 in this very clock. It offers the first byte (the lowest) in the clock after the pop. So a word that
-meets an empty buffer and serializer leaves, at one byte per clock, in the clocks ``k + 6 .. k + 9``,
-and the words behind it follow without a gap.
+meets an empty buffer and serializer leaves, at one byte per clock, in the clocks
+``k + 6 .. k + 9``, and the words behind it follow without a gap.
 """
 
 from __future__ import annotations

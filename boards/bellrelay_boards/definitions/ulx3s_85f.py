@@ -17,8 +17,8 @@ BOARD = Board(
     name="ulx3s-85f",
     title="Radiona ULX3S (LFE5U-85F)",
     platform=ULX3S_85F_Platform,
-    # Buffers for what a serial line carries, half a megabyte per second at the very most: memory that
-    # is not there need not be reached across the chip, the slowest of the four.
+    # Buffers for what a serial line carries, half a megabyte per second at the very most: memory
+    # that is not there need not be reached across the chip, the slowest of the four.
     geometry=BoardGeometry(
         clock_period_ps=10_000,
         code_bits=9,
