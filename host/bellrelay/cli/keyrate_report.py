@@ -26,7 +26,6 @@ from bellrelay.physics import (
     pair_yield_lower,
     single_photon_gains,
 )
-from bellrelay.wire.outcomes import Outcome
 
 __all__ = [
     "best_ladders",
@@ -206,7 +205,7 @@ def statement(estimate: Estimate) -> dict[str, Any]:
 def counts_report(file: CountsFile) -> dict[str, Any]:
     """The object that `keyrate --counts FILE --json` prints: bounds on counts, no model in them."""
     bounds = estimate(
-        {Outcome.PSI_MINUS: file.tally()},  # of one outcome or of both: the file says one number
+        file.tallies(),
         file.alice.ladder(),
         file.bob.ladder(),
         file.finite.security(),
@@ -226,6 +225,7 @@ def counts_report(file: CountsFile) -> dict[str, Any]:
         "e_phase_U": bounds.phase_error_upper,
         "leak_ec": leak,
         "leak_ec_counted": file.leak_ec is not None,
+        "not_reported": file.not_reported(),
         "aborted": cause(length, bounds),
         **statement(bounds),
     }

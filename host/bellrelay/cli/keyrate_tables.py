@@ -119,6 +119,8 @@ def print_counts(report: dict[str, Any]) -> None:
             ]
         ],
     )
+    if report["not_reported"]:
+        print(f"cells done without: {', '.join(report['not_reported'])}")
     if report["aborted"]:
         print(f"no key: {report['aborted']}")
     _print_statement(report)

@@ -24,9 +24,18 @@ from bellrelay.settings.load import load
 from bellrelay.settings.model import FileModel, Model, allowed, between
 from bellrelay.wire.outcomes import Outcome
 
-__all__ = ["Finite", "Link", "LinkFile", "Party", "ScanKind", "load_link_file"]
+__all__ = [
+    "OUTCOMES",
+    "Finite",
+    "Link",
+    "LinkFile",
+    "Outcomes",
+    "Party",
+    "ScanKind",
+    "load_link_file",
+]
 
-_OUTCOMES = {"psi-minus": Outcome.PSI_MINUS, "psi-plus": Outcome.PSI_PLUS}
+OUTCOMES = {"psi-minus": Outcome.PSI_MINUS, "psi-plus": Outcome.PSI_PLUS}
 
 ScanKind = Literal["distance", "loss"]
 
@@ -73,10 +82,13 @@ def _pulses(value: Any) -> tuple[int, ...]:
 
 def _outcomes(value: Any) -> tuple[str, ...]:
     listed = [value] if isinstance(value, str) else value
-    known = isinstance(listed, list | tuple) and all(v in _OUTCOMES for v in listed)
+    known = isinstance(listed, list | tuple) and all(v in OUTCOMES for v in listed)
     if not known or not listed or len(set(listed)) != len(listed):
         raise allowed("one or both of psi-plus, psi-minus")
     return tuple(listed)
+
+
+Outcomes = Annotated[tuple[str, ...], BeforeValidator(_outcomes)]
 
 
 class Link(Model):
@@ -124,7 +136,7 @@ class Link(Model):
         default=None,
         description="instead: of the dip of weak pulses of equal strength, M / 2",
     )
-    outcomes: Annotated[tuple[str, ...], BeforeValidator(_outcomes)] = Field(
+    outcomes: Outcomes = Field(
         default=("psi-plus", "psi-minus"), description="what the relay announces; pooled"
     )
     slot_period_ps: Annotated[float, between(1.0, 1e9, "ps")] | None = Field(
@@ -184,7 +196,7 @@ class Link(Model):
     @property
     def announced(self) -> tuple[Outcome, ...]:
         """The outcomes as the wire has them."""
-        return tuple(_OUTCOMES[name] for name in self.outcomes)
+        return tuple(OUTCOMES[name] for name in self.outcomes)
 
     def scanned(self, kind: ScanKind, value: float) -> Link:
         """This link at another length (km) or loss (dB), of both arms together.

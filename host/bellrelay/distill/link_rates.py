@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bellrelay.physics import (
     Basis,
@@ -28,7 +28,7 @@ from bellrelay.physics import (
 from bellrelay.wire.outcomes import Outcome
 
 from .estimate import Estimate, estimate
-from .key_length import secret_length
+from .key_length import available_bits, secret_length
 from .ladder import Ladder
 from .security import Security
 from .tally import Tally
@@ -40,6 +40,7 @@ __all__ = [
     "expected_tallies",
     "finite_key",
     "sent_settings",
+    "spare_bits",
 ]
 
 
@@ -102,7 +103,7 @@ def sent_settings(ladder: Ladder) -> tuple[SentSetting, ...]:
 def expected_tallies(
     link: ModelledLink, alice: Ladder, bob: Ladder, pulses: int
 ) -> dict[Outcome, Tally]:
-    """Expected counts of a block of `pulses` pairs, rounded to whole events; announced outcomes.
+    """Expected counts of a block of `pulses` pairs, float64, by announced outcome.
 
     Vacuum slots are sent with the X settings, so cells with one s are of Z against X.
     """
@@ -115,12 +116,13 @@ def expected_tallies(
     tallies = {}
     for outcome in link.outcomes:
         which = 1 if outcome is Outcome.PSI_MINUS else 0
-        gain, errors = np.empty((4, 4)), np.zeros((4, 4))
+        gain: Any = np.empty((4, 4))
+        errors: Any = np.zeros((4, 4))
         gain[:1, :1] = _of(z, outcome).gain
         gain[1:, 1:], errors[1:, 1:] = _of(x, outcome).gain, _of(x, outcome).errors
         gain[:1, 1:] = z_x[which].mean(axis=(0, 1))
         gain[1:, :1] = x_z[which].mean(axis=(0, 1))
-        tallies[outcome] = Tally(pulses, _whole(sent * gain), _whole(sent * errors))
+        tallies[outcome] = Tally(pulses, sent * gain, sent * errors)
     return tallies
 
 
@@ -133,16 +135,27 @@ def expected_leak(link: ModelledLink, alice: Ladder, bob: Ladder, sifted: int) -
 def finite_key(
     link: ModelledLink, alice: Ladder, bob: Ladder, pulses: int, security: Security
 ) -> FiniteKey:
-    """Key of a block of `pulses` pairs whose counts are the expected ones."""
-    tallies = expected_tallies(link, alice, bob, pulses)
-    bounds = estimate(tallies, alice, bob, security)
+    """Key of a block of `pulses` pairs whose counts are the expected ones.
+
+    Bounds are not tuned for the model: they are what endpoints make of such counts.
+    """
+    bounds = estimate(expected_tallies(link, alice, bob, pulses), alice, bob, security)
     leak = expected_leak(link, alice, bob, bounds.sifted)
     return FiniteKey(pulses, secret_length(bounds, leak), leak, bounds)
 
 
+def spare_bits(
+    link: ModelledLink, alice: Ladder, bob: Ladder, pulses: int, security: Security
+) -> tuple[float, float]:
+    """(bits of key that bounds tuned for the model would leave, bits that are spent before).
+
+    Not rounded, and negative where bits are missing: smooth and quick, for a search. No key length.
+    """
+    tallies = expected_tallies(link, alice, bob, pulses)
+    bounds = estimate(tallies, alice, bob, security, expected=tallies, told=False)
+    spare = available_bits(bounds, expected_leak(link, alice, bob, bounds.sifted))
+    return spare, bounds.private_bits - spare
+
+
 def _of(bell: BellGains, outcome: Outcome) -> OutcomeGain:
     return bell.psi_minus if outcome is Outcome.PSI_MINUS else bell.psi_plus
-
-
-def _whole(expected: NDArray[np.float64]) -> NDArray[np.int64]:
-    return np.rint(expected).astype(np.int64)

@@ -1,24 +1,24 @@
 """The best ladders for a modelled link: intensities and probabilities of both parties.
 
-The objective is the key of a finite block as :func:`~bellrelay.distill.link_rates.finite_key` has
-it, every constant included, so that the optimum is one for the bounds that will be used. The search
-is deterministic: a simplex (J. A. Nelder, R. Mead, Comput. J. 7, 308 (1965)) in unbounded
-coordinates, led from long blocks, where nearly every ladder makes key, to the length that is asked
-for. On even arms both parties share a ladder (6 coordinates), on uneven ones each has its own (12),
-which starts from the even solution with decoys matched at the relay.
+The objective is the key of a finite block, every constant included, with bounds that are tuned for
+the model (:func:`~bellrelay.distill.link_rates.spare_bits`); the key that is reported is that of
+bounds which are not. The search is deterministic: a simplex (J. A. Nelder, R. Mead, Comput. J. 7,
+308 (1965)) in unbounded coordinates, led from long blocks, where nearly every ladder makes key, to
+the length that is asked for. On even arms both parties share a ladder (6 coordinates), on uneven
+ones each has its own (12), which starts from the even solution with decoys matched at the relay.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from .ladder import Ladder
-from .link_rates import FiniteKey, ModelledLink, finite_key
+from .link_rates import FiniteKey, ModelledLink, finite_key, spare_bits
 from .security import Security
 
 __all__ = ["Optimum", "optimise_ladders"]
@@ -27,6 +27,12 @@ _EVEN = 1e-9
 """Arms whose etas differ by less, relatively, share one ladder."""
 
 _LONG_BLOCK = 10**15
+_PLAIN = (
+    (0.5, 0.28, 0.06, 0.75, 0.03, 0.18),
+    (0.32, 0.32, 0.07, 0.46, 0.06, 0.42),
+)
+"""Ladders s, mu, nu, p_s, p_mu, p_nu that serve where much light arrives, and where little does."""
+
 _LIMIT = 30.0
 """Of coordinates, which are logarithms."""
 
@@ -70,7 +76,7 @@ def optimise_ladders(
     """
     search = _Search(link, security, start)
     lengths = [pulses]
-    if search.value(start, pulses) <= 0.0:
+    if search.value(search.ladders(search.begin(pulses)), pulses) <= 0.0:
         while lengths[-1] < _LONG_BLOCK:
             lengths.append(lengths[-1] * 10)
     x = search.begin(lengths[-1])
@@ -101,10 +107,10 @@ class _Search:
 
     def begin(self, pulses: int) -> Coordinates:
         """Shared coordinates: the start's means, or a plain ladder if that is the better one."""
-        plain = replace(self.start[0], s=0.4, mu=0.3, nu=0.06, p_s=0.55, p_mu=0.1, p_nu=0.25)
         given = 0.5 * (_coordinates(self.start[0]) + _coordinates(self.start[1]))
-        candidates = (given, _coordinates(plain))
-        return max(candidates, key=lambda x: self.value(self.ladders(x), pulses))
+        o, deviation = self.start[0].o, self.start[0].deviation
+        plain = [_coordinates(Ladder(*x[:3], o, *x[3:], deviation)) for x in _PLAIN if x[2] > o]
+        return max((given, *plain), key=lambda x: self.value(self.ladders(x), pulses))
 
     def ladders(self, x: Coordinates) -> tuple[Ladder, Ladder]:
         """Both parties' ladders at these coordinates."""
@@ -123,11 +129,9 @@ class _Search:
     def value(self, ladders: tuple[Ladder, Ladder], pulses: int) -> float:
         """What is maximised: bits of key, or below 0 how far the block is from one."""
         self.evaluations += 1
-        key = finite_key(self.link, *ladders, pulses, self.security)
-        private = key.estimate.private_bits
-        spent = key.leak_ec + _overhead(self.security)
+        spare, spent = spare_bits(self.link, *ladders, pulses, self.security)
         # Without a key, sending nothing would leave most: there the share counts, not the bits.
-        return private - spent if private > spent else private / spent - 1.0
+        return spare if spare > 0.0 else spare / spent
 
     def improve(self, x: Coordinates, pulses: int, steps: int) -> Coordinates:
         """The best that a simplex of so many evaluations finds from x."""
@@ -179,8 +183,3 @@ def _ladder(x: Coordinates, like: Ladder) -> Ladder:
         p_nu=p_nu,
         deviation=like.deviation,
     )
-
-
-def _overhead(security: Security) -> float:
-    ledger = security.ledger
-    return 2.0 * math.log2(0.5 / ledger.amplification) - math.log2(ledger.correctness)
