@@ -24,7 +24,7 @@ from .ldpc_syndrome import parities
 
 __all__ = ["BobFrames"]
 
-_MOST_ITERATIONS = 120
+_MOST_ITERATIONS = 200
 
 
 class BobFrames:
