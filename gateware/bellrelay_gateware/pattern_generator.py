@@ -24,7 +24,7 @@ class PatternGenerator(wiring.Component):
     ----------
     geometry
     entries
-        Ascending cells from 1 on, one entry per cell at most; default: the self-test's.
+        Ascending cells from 2 on, one entry per cell at most; default: the self-test's.
 
     Members
     -------
@@ -38,8 +38,8 @@ class PatternGenerator(wiring.Component):
     Raises
     ------
     ValueError
-        Entries out of order, in cell 0, past a tick (the shortest acquisition), or with a channel
-        or a code that there is not.
+        Entries out of order, before cell 2, past a tick (the shortest acquisition), or with a
+        channel or a code that there is not.
     """
 
     def __init__(
@@ -47,15 +47,15 @@ class PatternGenerator(wiring.Component):
     ) -> None:
         self.geometry = g = geometry
         self.entries = tuple(selftest_pattern(g) if entries is None else entries)
-        before = 0
+        before = 1
         for entry in self.entries:
             if entry.cell <= before:
                 raise ValueError(f"entries: cell {entry.cell} after {before}; allowed: ascending")
             if not 0 < entry.mask < 1 << g.n_channels or not 0 <= entry.code < 1 << g.code_bits:
                 raise ValueError(f"entries: {entry} has a channel or a code that is not there")
             before = entry.cell
-        if not 0 < before < g.tick_clocks:
-            raise ValueError(f"entries: last cell is {before}; allowed: 1 to {g.tick_clocks - 1}")
+        if not 1 < before < g.tick_clocks:
+            raise ValueError(f"entries: last cell is {before}; allowed: 2 to {g.tick_clocks - 1}")
         super().__init__(
             {
                 "cell_start": In(1),
@@ -82,17 +82,20 @@ class PatternGenerator(wiring.Component):
         following, then = Signal(range(last_cell + 2)), Signal(range(last_cell + 2))
         running, play = Signal(), Signal()
         last = at == len(self.entries) - 1
+        # A clock for the way from the relay: cell 1 is the first that is known of here.
+        started = Signal()
+        m.d.sync += started.eq(self.cell_start)
         # `following` is the next clock's cell: what that one shows is decided in this one.
         m.d.comb += [
-            following.eq(Mux(self.cell_start, 1, then)),
-            play.eq((self.cell_start | running) & (read.data.cell == following)),
+            following.eq(Mux(started, 2, then)),
+            play.eq((started | running) & (read.data.cell == following)),
             upcoming.eq(Mux(play, Mux(last, 0, at + 1), at)),
             read.addr.eq(upcoming),
         ]
         m.d.sync += [then.eq(following + (following != last_cell + 1)), at.eq(upcoming)]
         with m.If(play & last):
             m.d.sync += running.eq(0)
-        with m.Elif(self.cell_start):
+        with m.Elif(started):
             m.d.sync += running.eq(1)
         shown, before = Signal(g.n_channels), Signal(g.n_channels)
         m.d.sync += [shown.eq(Mux(play, read.data.mask, 0)), before.eq(shown)]

@@ -59,20 +59,20 @@ def test_the_pattern_is_replayed_in_every_acquisition(n_detectors: int) -> None:
 
 
 def test_entries_in_neighbouring_cells_from_the_first_on() -> None:
-    entries = [PatternEntry(c, 1 + c % 31, 7 * c % 512) for c in (1, 2, 3, 5, 6, 9)]
+    entries = [PatternEntry(c, 1 + c % 31, 7 * c % 512) for c in (2, 3, 4, 6, 7, 10)]
     assert _replayed(PatternGenerator(BOARD, entries), 3) == [entries] * 3
-    single = [PatternEntry(1, 4, 3)]
+    single = [PatternEntry(2, 4, 3)]
     assert _replayed(PatternGenerator(BOARD, single), 2) == [single] * 2
 
 
 @pytest.mark.parametrize(
     ("entries", "says"),
     [
-        ([], "last cell is 0; allowed: 1 to 16383"),
-        ([PatternEntry(0, 1, 0)], "cell 0 after 0; allowed: ascending"),
+        ([], "last cell is 1; allowed: 2 to 16383"),
+        ([PatternEntry(1, 1, 0)], "cell 1 after 1; allowed: ascending"),
         ([PatternEntry(4, 1, 0), PatternEntry(4, 2, 0)], "cell 4 after 4"),
-        ([PatternEntry(1, 32, 0)], "a channel or a code that is not there"),
-        ([PatternEntry(1, 1, 512)], "a channel or a code that is not there"),
+        ([PatternEntry(2, 32, 0)], "a channel or a code that is not there"),
+        ([PatternEntry(2, 1, 512)], "a channel or a code that is not there"),
         ([PatternEntry(16384, 1, 0)], "last cell is 16384"),
     ],
 )
