@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
 from bellrelay.distill.ladder import Ladder
 from bellrelay.endpoint.announcement_rules import CollectedBlock
+from bellrelay.endpoint.block import BlockId
 from bellrelay.endpoint.slot_ranges import clipped, no_ranges, slots_in
 from bellrelay.endpoint.source_log import Choices, SlotNotKept, basis_of
 from bellrelay.physics import Basis
@@ -93,10 +95,14 @@ class SyntheticRun:
     bob: ListedSource
 
 
-def synthetic_run(announced=100_000, blocks=1, seed=1, ladder=LADDER):
-    """Blocks of about so many announcements each."""
-    from bellrelay.endpoint.block import BlockId
+def synthetic_run(announced=20_000, blocks=1, seed=1, ladder=LADDER):
+    """Blocks of about so many announcements each; a fresh copy of the sources."""
+    run = _synthetic_run(announced, blocks, seed, ladder)
+    return replace(run, blocks=list(run.blocks), alice=replace(run.alice), bob=replace(run.bob))
 
+
+@lru_cache
+def _synthetic_run(announced, blocks, seed, ladder):
     rng = np.random.default_rng(seed)
     cells, rate = cell_probabilities(ladder)
     block_slots = int(announced / rate)
@@ -108,7 +114,7 @@ def synthetic_run(announced=100_000, blocks=1, seed=1, ladder=LADDER):
     parts = np.searchsorted(slots, np.arange(blocks + 1, dtype=np.uint64) * np.uint64(block_slots))
     listed = [
         CollectedBlock(BlockId(1, i), slots[x:y], outcome[x:y], int(y))
-        for i, (x, y) in enumerate(zip(parts, parts[1:], strict=False))
+        for i, (x, y) in enumerate(pairwise(parts))
     ]
     sources = [
         ListedSource(slots, setting.astype(np.uint8), bit.astype(np.uint8), end)
