@@ -194,6 +194,8 @@ def statement(estimate: Estimate) -> dict[str, Any]:
             "correctness": ledger.correctness,
             "estimate_failure": ledger.estimate_failure,
             "amplification": ledger.amplification,
+            "authentication": ledger.authentication,
+            "total": ledger.total,
         },
         "method": estimate.method,
         "concentration": estimate.concentration,

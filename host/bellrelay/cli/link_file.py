@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.link_rates import ModelledLink
-from bellrelay.distill.security import OutcomeRule, Security
+from bellrelay.distill.security import Method, OutcomeRule, Security
 from bellrelay.physics import (
     DeadTime,
     RelayModel,
@@ -312,6 +312,10 @@ class Finite(Model):
     outcomes: Literal["pooled", "separate"] = Field(
         default="pooled", description="one bound on both Bell outcomes, or one on each"
     )
+    method: Literal["weighted-counts", "independent"] = Field(
+        default="weighted-counts",
+        description="one weighted sum of all counts, or counts bounded one by one: looser",
+    )
 
     def security(self) -> Security:
         """The same as estimation takes it."""
@@ -319,6 +323,7 @@ class Finite(Model):
             secrecy=self.epsilon_secrecy,
             correctness=self.epsilon_correctness,
             outcomes=OutcomeRule(self.outcomes),
+            method=Method(self.method),
         )
 
 
