@@ -18,12 +18,14 @@ BOARD = Board(
     title="Radiona ULX3S (LFE5U-85F)",
     platform=ULX3S_85F_Platform,
     # Buffers for what a serial line carries, half a megabyte per second at the very most: memory
-    # that is not there need not be reached across the chip, the slowest of the four.
+    # that is not there need not be reached across the chip, the slowest of the four. For the same
+    # reason detectors may differ by 120 ns of cable, not by 280.
     geometry=BoardGeometry(
         clock_period_ps=10_000,
         code_bits=9,
         capture_depth=256,
         link_words=4096,
+        align_depth=32,
         board="ulx3s-85f",
     ),
     clock=("clk25", 25_000_000),
