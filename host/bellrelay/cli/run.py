@@ -20,7 +20,6 @@ class BoardsDiffer(Exception):
     """The event board did not send what the gateware sends."""
 
 
-DEFAULT_SLOTS = {"event": 5e8, "gateware": 2e5}
 COMPARED_SLOTS = 50_000
 
 
@@ -38,7 +37,7 @@ def run(
         str, typer.Option(help="event (fast model of the gateware) or gateware (Verilator).")
     ] = "event",
     slots: Annotated[
-        float | None, typer.Option(help="Slots to simulate; default 5e8, gateware 2e5.")
+        float | None, typer.Option(help="Slots to simulate; default 1e9, gateware 2e5.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the link's own.")] = None,
     plot: Annotated[
@@ -59,9 +58,8 @@ def run(
     """
     import dataclasses
 
-    from bellrelay.wire.geometry import BoardGeometry
-    from bellrelay_sim.link import SimulatedLink
-    from bellrelay_sim.link_config import load_link
+    from bellrelay.cli.run_link import DEFAULT_LINK, DEFAULT_SLOTS
+    from bellrelay_sim.link_config import link_and_geometry, load_link
 
     if board not in DEFAULT_SLOTS:
         raise typer.BadParameter(f"{board!r}; allowed: event, gateware", param_hint="--board")
@@ -69,8 +67,7 @@ def run(
     if number < 1:
         raise typer.BadParameter(f"{number}; allowed: at least 1", param_hint="--slots")
     if config is None:
-        link = SimulatedLink()
-        geometry = BoardGeometry(n_detectors=link.n_detectors)
+        link, geometry = link_and_geometry(DEFAULT_LINK)
     else:
         link, geometry = load_link(config)
     if seed is not None:

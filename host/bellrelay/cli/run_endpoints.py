@@ -65,7 +65,7 @@ def _ladder(source: Source) -> dict[str, float]:
 def prepare_endpoints(
     folder: Path,
     link: SimulatedLink,
-    link_file: Path | None,
+    link_file: Path,
     seed: int | None,
     block_slots: int,
     peer_port: int,
@@ -73,9 +73,7 @@ def prepare_endpoints(
     """Write certificates, pools and ``alice.yaml``, ``bob.yaml`` into a folder of our own."""
     make_certificates(folder, ROLES)
     secret = os.urandom(_SECRET_BYTES)
-    options: dict[str, Any] = {"plugin": "simulation"}
-    if link_file is not None:
-        options["link"] = str(link_file)
+    options: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
     if seed is not None:
         options["seed"] = seed
     for role, peer in (ROLES, ROLES[::-1]):

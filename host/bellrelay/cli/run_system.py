@@ -24,6 +24,7 @@ import yaml
 
 from bellrelay.cli.run_check import SourceCheck
 from bellrelay.cli.run_endpoints import ROLES, prepare_endpoints, run_keys, unfinished
+from bellrelay.cli.run_link import DEFAULT_LINK
 from bellrelay.cli.run_report import ArrivalHistogram, RunReport
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.announcement_log import LogReader
@@ -122,10 +123,12 @@ def run_system(
         folder = Path(name)
         begin = time.monotonic()
         check = SourceCheck(link)
+        if link_file is None:
+            link_file = folder / "link.yaml"
+            link_file.write_text(yaml.safe_dump(DEFAULT_LINK))
         twin_command = [sys.executable, "-m", "bellrelay_sim.twin", "--board", board]
         twin_command += ["--port-link", str(folder / "port"), "--slots", str(slots), "--halt"]
-        if link_file is not None:
-            twin_command += ["--config", str(link_file)]
+        twin_command += ["--config", str(link_file)]
         if seed is not None:
             twin_command += ["--seed", str(seed)]
         with _process(twin_command, folder / "twin.log") as twin:
