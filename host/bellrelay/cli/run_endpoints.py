@@ -69,8 +69,12 @@ def prepare_endpoints(
     seed: int | None,
     block_slots: int,
     peer_port: int,
+    error_rate: float,
 ) -> None:
-    """Write certificates, pools and ``alice.yaml``, ``bob.yaml`` into a folder of our own."""
+    """Write certificates, pools and ``alice.yaml``, ``bob.yaml`` into a folder of our own.
+
+    error_rate : in Z, as who runs a link knows what to expect of it.
+    """
     make_certificates(folder, ROLES)
     secret = os.urandom(_SECRET_BYTES)
     options: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
@@ -94,6 +98,7 @@ def prepare_endpoints(
             "alice": _ladder(link.alice),
             "bob": _ladder(link.bob),
             "block": {"slots": block_slots},
+            "reconcile": {"error_rate": min(max(error_rate, 0.001), 0.25)},
             "store": {"directory": str(folder / f"{role}.blocks")},
             "key_pool": {"file": str(folder / f"{role}.pool"), "reserve_bits": 8192},
             "intensity_monitor": {"input": "none"},

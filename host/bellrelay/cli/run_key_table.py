@@ -58,7 +58,8 @@ def _block(block: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
 
     def row(label: str, key: str, form: str, scale: float = 1.0, unit: str = "") -> None:
         if block.get(key) is not None:
-            table.add_row(label, f"{scale * block[key]:{form}}{unit}")
+            value = block[key] if scale == 1.0 else scale * block[key]
+            table.add_row(label, f"{value:{form}}{unit}")
 
     row("pulse pairs N", "pulses", ",")
     row("sifted key", "sifted_bits", ",", unit=" bits")

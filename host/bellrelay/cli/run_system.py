@@ -147,7 +147,8 @@ def run_system(
                 if distill:
                     # Not beside the board's first answers: two more starts would delay them.
                     _until_served(relay, folder)
-                    prepare_endpoints(folder, link, link_file, seed, slots, _free_port())
+                    expected = check.tallies["Z"].expected
+                    prepare_endpoints(folder, link, link_file, seed, slots, _free_port(), expected)
                     for role in ROLES:
                         command = [sys.executable, "-m", "bellrelay", "endpoint"]
                         command += ["--config", str(folder / f"{role}.yaml")]

@@ -15,7 +15,7 @@ from bellrelay.distill.estimate import Estimate, estimate
 from bellrelay.distill.key_length import secret_length
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.reconcile.engine import Reconciler, Role
-from bellrelay.distill.security import Security
+from bellrelay.distill.security import Method, Security
 from bellrelay.distill.tally import Tally
 from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
@@ -25,7 +25,9 @@ from .config import EndpointConfig
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
 
 _LDPC_FROM_BITS = 200_000
-"""Below, `auto` takes Cascade: it needs many round trips, and loses less."""
+"""Below, `auto` takes Cascade: it needs many round trips, and discloses less of Alice's bits."""
+_LDPC_FROM_BITS_IF_BOB_COUNTS = 10_000
+"""In LDPC Bob says next to nothing."""
 
 Engine = Callable[[Role, NDArray[np.uint8], bytes, float], Reconciler]
 
@@ -92,10 +94,20 @@ class Agreement:
         """Bits of key after ``leak_ec`` bits of error correction and the hash of verification."""
         return secret_length(bounds, leak_ec, discarded, verification_bits=TAG_BITS)
 
+    @property
+    def counts_bob(self) -> bool:
+        """Whether what Bob says in correcting counts as disclosed: see `reconcile.engine`.
+
+        It does where the bounds credit bits that are secret because Alice sent no photon: who
+        knows Bob's bit there learns hers from where they differ.
+        """
+        return self.security.method is Method.WEIGHTED_COUNTS
+
     def method(self, bits: int) -> ReconcileMethod:
         """How a sifted key of this length is corrected."""
         if self.reconcile == "auto":
-            return _LDPC if bits >= _LDPC_FROM_BITS else _CASCADE
+            first = _LDPC_FROM_BITS_IF_BOB_COUNTS if self.counts_bob else _LDPC_FROM_BITS
+            return _LDPC if bits >= first else _CASCADE
         return {m.name: m for m in (_CASCADE, _LDPC)}[self.reconcile]
 
     def pool_bits(self, length: int) -> int:

@@ -75,7 +75,7 @@ async def reconcile(
     talk = run.talk
     talk.begin(Exchange.RECONCILE, committed.digest)
     engine = await _start(run, sifted, error_rate)
-    await _correct(run, engine)
+    said_by_bob = await _correct(run, engine)
     kept = engine.bits[engine.kept]
     discarded = int(engine.bits.size - kept.size)
     disclosed = engine.disclosed_bits
@@ -89,9 +89,12 @@ async def reconcile(
         },
     )
     errors = await _verify(run, engine, kept, disclosed)
-    leak_ec = disclosed + _COUNT_BITS
+    leak_ec = disclosed
+    if run.agreement.counts_bob:
+        leak_ec += said_by_bob + _COUNT_BITS
     length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
     facts: dict[str, Any] = {
+        "said_by_bob_bits": said_by_bob,
         "leak_ec": leak_ec,
         "verification_bits": TAG_BITS,
         "errors_corrected": errors,
@@ -122,22 +125,26 @@ async def _start(run: BlockRun, sifted: SiftedBlock, error_rate: float) -> Recon
     )
 
 
-async def _correct(run: BlockRun, engine: Reconciler) -> None:
-    messages = 0
+async def _correct(run: BlockRun, engine: Reconciler) -> int:
+    """Carry the engine's messages. Returns the bits in those of Bob's."""
+    said = heard = messages = 0
     try:
         answer = await run.compute(engine.begin)
         while True:
             if answer is not None:
                 await run.talk.say(Parities(answer))
+                said += len(answer)
                 messages += 1
             if engine.done:
                 break
-            heard = await run.talk.hear(Kind.RECONCILE, Parities)
+            message = await run.talk.hear(Kind.RECONCILE, Parities)
+            heard += len(message.body)
             messages += 1
-            answer = await run.compute(engine.receive, heard.body)
+            answer = await run.compute(engine.receive, message.body)
     except ReconcileError as error:
         raise BlockAborted(Cause.RECONCILIATION, str(error)) from None
     run.record.update(reconciliation_messages=messages)
+    return 8 * (heard if run.is_alice else said)
 
 
 @dataclass(frozen=True)
