@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 _LN2 = math.log(2.0)
 # A search ends with so much of log(1/failure) / t to gain; far less than that term itself.
 _GAP = 1e-3
-_STEPS = 60
+_STEPS = 100
 _REACH = 2.0
 _LARGEST_SCALE = 1.0
 
@@ -77,22 +77,24 @@ class WeightSearch:
         one_hot[np.arange(len(rows)), worths] = 1.0
         self._worth_of = np.concatenate([self._worth_of, one_hot[:, 1:]])
 
-    def solve(self, rounds: int = 8, tolerance: float = 0.05) -> Weights:
-        """The best weights for what has been demanded so far.
+    def ascend(self) -> Weights:
+        """The best weights at the present scale, for what has been demanded so far.
 
-        rounds, tolerance: at most so many values of the scale; enough once it changes by less.
         Raises ArithmeticError where the arithmetic broke down.
         """
         # Whatever overflows has diverged, and is no bound.
         with np.errstate(over="raise", invalid="raise", divide="raise"):
-            for _ in range(rounds):
-                self._ascend(_GAP * self._log_failure / self._scale)
-                better = self._better_scale()
-                if abs(math.log(better / self._scale)) < tolerance or better > _LARGEST_SCALE:
-                    break
-                self._scale = better
+            self._ascend(_GAP * self._log_failure / self._scale)
         cells = len(self._counts)
         return Weights(self._x[:cells].copy(), Worths(*self._x[cells:].tolist()), self._scale)
+
+    def rescale(self, tolerance: float = 0.05) -> bool:
+        """Go to a better scale; False if this one is good enough, or there is nothing to gain."""
+        better = self._better_scale()
+        if abs(math.log(better / self._scale)) < tolerance or better > _LARGEST_SCALE:
+            return False
+        self._scale = better
+        return True
 
     # ----------------------------------------------------------------------------- what is demanded
 
@@ -178,7 +180,8 @@ class WeightSearch:
             slack_change = -short - inner @ along
             far, far_price = _longest(slack, slack_change), _longest(price, cost)
             ahead = float((slack + far * slack_change) @ (price + far_price * cost))
-            centre = max(1e-3, (ahead / apart) ** 3) * apart / len(sides)
+            # Never closer to the edge than is wanted, so that what is short can be made up.
+            centre = max(1e-3 * apart, ahead**3 / apart**2, 0.1 * gap) / len(sides)
             along, cost = step.towards(centre - far * far_price * slack_change * cost)
             slack_change = -short - inner @ along
             far, far_price = 0.99 * _longest(slack, slack_change), 0.99 * _longest(price, cost)
@@ -207,7 +210,7 @@ class WeightSearch:
         if strain <= 0.0:
             return self._scale
         factor = math.sqrt(self._log_failure / (self._scale * strain))
-        return self._scale * min(2.0, max(0.5, factor))
+        return self._scale * min(3.0, max(1.0 / 3.0, factor))
 
 
 class _Step:

@@ -39,6 +39,7 @@ Floats = NDArray[np.float64]
 
 # Enough for what floating point adds in (1), nothing for what it costs: counts times it, in bits.
 _MARGIN = 1e-13
+_ROUNDS = 40
 _DECIMALS = 10
 
 
@@ -89,13 +90,20 @@ def bound_by_weights(
     search = WeightSearch(np.maximum(expected, 1e-3), cells.key_cells, log_failure, worths)
     numbers, rows = classes.typical_rows()
     search.add(rows, classes.worth[numbers])
-    for _ in range(6):
-        found = search.solve()
+    negligible = 1e-4 * log_failure / max(1.0, float(expected.sum()))
+    found = search.ascend()
+    for _ in range(_ROUNDS):
         means, rows = _worst(classes, found)
-        violated = means > 1e-3 / max(1.0, float(expected.sum()))
-        if not violated.any():
+        violated = means > negligible
+        if violated.any():
+            search.add(rows[violated], classes.worth[violated])
+        elif not search.rescale():
             break
-        search.add(rows[violated], classes.worth[violated])
+        try:
+            found = search.ascend()
+        except ArithmeticError:
+            # What was found before is not the best, but it holds once it is repaired.
+            break
     return WeightedBound(cells, _repaired(classes, found, worths is None), log_failure)
 
 
