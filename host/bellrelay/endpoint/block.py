@@ -23,7 +23,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
-__all__ = ["BlockAborted", "BlockId", "BlockState", "Cause", "allowed_steps", "may_restart"]
+__all__ = [
+    "BlockAborted",
+    "BlockId",
+    "BlockState",
+    "Cause",
+    "aborted_by_peer",
+    "allowed_steps",
+    "may_restart",
+]
 
 
 class BlockState(IntEnum):
@@ -103,6 +111,14 @@ class BlockAborted(Exception):
     def alarming(self) -> bool:
         """Whether somebody must look: nobody honest causes this."""
         return self.cause in _ALARMS
+
+
+def aborted_by_peer(word: str) -> BlockAborted:
+    """The peer's cause as ours, if it is one of the list: both sides then say the same."""
+    try:
+        return BlockAborted(Cause(word), "as the peer says")
+    except ValueError:
+        return BlockAborted(Cause.PEER, word)
 
 
 @dataclass(frozen=True, order=True)

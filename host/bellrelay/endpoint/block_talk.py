@@ -16,7 +16,7 @@ from bellrelay.wire.peer_messages import (
     Tag,
 )
 
-from .block import BlockAborted, BlockId, Cause
+from .block import BlockAborted, BlockId, Cause, aborted_by_peer
 from .exchange_tags import ExchangeTags, TagRefused
 from .key_pool import KeyPoolDry, KeyRefused
 
@@ -191,5 +191,5 @@ class BlockTalk:
         frame = self._heard.popleft()
         self._checkpoint(f"after hearing {frame.exchange.name} {frame.kind.name}".lower())
         if frame.kind is Kind.ABORT:
-            raise BlockAborted(Cause.PEER, self._parsed(Abort.parse, frame).cause)
+            raise aborted_by_peer(self._parsed(Abort.parse, frame).cause)
         return frame

@@ -32,7 +32,7 @@ from bellrelay.wire.peer_messages import (
 
 from .agreement import Agreement
 from .announcement_rules import AnnouncementBreach, BlockBegun, CollectedBlock
-from .block import BlockAborted, BlockId, BlockState, Cause, may_restart
+from .block import BlockAborted, BlockId, BlockState, Cause, aborted_by_peer, may_restart
 from .block_run import BlockRun
 from .block_store import BlockRow, BlockStore
 from .block_talk import BlockTalk, TalkOver
@@ -471,7 +471,7 @@ class Pipeline:
             self._alarm(block, "the peer aborts a block whose key is stored here")
             return
         self._early.pop(block, None)
-        await self._abort(block, said_by_peer(abort.cause), tell=False)
+        await self._abort(block, aborted_by_peer(abort.cause), tell=False)
 
     async def _ask_for_earlier(self, block: BlockId) -> None:
         """Alice goes in order: what she passes over, she may have given up before we had it."""
@@ -518,7 +518,9 @@ class Pipeline:
         if row is None or stored is None or row.state is not BlockState.AMPLIFIED:
             return
         if not is_vouched(self._agreement, block, stored, verdict, tag):
-            self._alarm(block, "a verdict whose tag does not fit; the key stays pending")
+            # What Alice has said she says again in another session; until then the key waits.
+            assert self._channel is not None
+            self._channel.break_session(f"block {block}: a verdict whose tag does not fit")
             return
         if verdict.deliver:
             self._settings.checkpoint("before stored")
@@ -561,10 +563,3 @@ class Pipeline:
             "alarms": self.alarms,
             "error_rate_assumed": self._error_rate,
         }
-
-
-def said_by_peer(word: str) -> BlockAborted:
-    """The peer's cause as ours, if it is one of the list."""
-    with contextlib.suppress(ValueError):
-        return BlockAborted(Cause(word), "as the peer says")
-    return BlockAborted(Cause.PEER, word)
