@@ -144,6 +144,13 @@ class LadderSettings(Model):
         description="relative half-width within which every intensity is guaranteed to lie; "
         "the bounds take the worst within it, and intensity_monitor holds the sender to it",
     )
+    # A declaration that leaves no choice, and nothing that bounds are made with.
+    phase: Literal["uniform"] = Field(
+        default="uniform",
+        exclude=True,
+        description="global phase of every pulse: uniformly random, of no other pulse or choice "
+        "dependent. Nothing here measures that, and no bound holds without it",
+    )
 
     def ladder(self) -> Ladder:
         """The ladder that bounds are made with; ValueError if it contradicts itself."""
