@@ -196,7 +196,7 @@ class Framer(wiring.Component):
         is_there, there, fits, chosen = Signal(), Signal(), Signal(), Signal()
         fill = Signal(32)
         # Told a clock after the look, which lies far from what is told.
-        hist_refused, hist_given_up = Signal(), Signal()
+        hist_refused, beat_refused, hist_given_up = Signal(), Signal(), Signal()
         with m.If(advance):
             m.d.sync += [kind.eq(upcoming), upcoming.eq(upcoming + 1)]
             with m.Switch(upcoming):
@@ -227,7 +227,11 @@ class Framer(wiring.Component):
         payload_words = Signal(16)
         in_frame, is_last = Signal(), Signal()
         m.d.comb += self.writing.eq(1)
-        m.d.sync += self.hist_skipped.eq(0)
+        m.d.sync += [self.hist_skipped.eq(0), hist_refused.eq(0), beat_refused.eq(0)]
+        with m.If(hist_refused):
+            m.d.sync += hist_given_up.eq(1)
+        with m.If(hist_refused | beat_refused):
+            m.d.sync += self.decided.frames_skipped.eq(self.decided.frames_skipped + 1)
         with m.FSM():
             with m.State("QUIET"):
                 m.d.comb += self.writing.eq(0)
@@ -262,9 +266,6 @@ class Framer(wiring.Component):
                 with m.If(is_there & ~fits & (kind <= n_tags)):
                     m.d.sync += self.shed.eq(1)
                 decided = self.decided
-                m.d.sync += hist_refused.eq(0)
-                with m.If(hist_refused):
-                    m.d.sync += [hist_given_up.eq(1), decided.frames_skipped.eq(1)]
                 with m.Switch(kind):
                     with m.Case(0):
                         to = ("announced", "shed")
@@ -281,8 +282,7 @@ class Framer(wiring.Component):
                     with m.Case(hist):
                         m.d.sync += hist_refused.eq(is_there & ~fits)
                     with m.Case(heartbeat):
-                        with m.If(is_there & ~fits):
-                            m.d.sync += decided.frames_skipped.eq(decided.frames_skipped + 1)
+                        m.d.sync += beat_refused.eq(is_there & ~fits)
                 with m.If(kind == kinds - 1):
                     m.d.comb += self.decide_over.eq(1)
                     m.d.sync += upcoming.eq(0)
