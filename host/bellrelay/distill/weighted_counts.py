@@ -121,7 +121,11 @@ def _repaired(classes: EventClasses, found: Weights, free: bool) -> Weights:
         worths = Worths(pair, wrong, 1.0)
     weights = Weights(np.round(found.weights, _DECIMALS), worths, found.scale)
     for _ in range(50):
-        over = excess(classes, weights)
+        means, rows = _worst(classes, weights)
+        # Lowering moves the cells that are counted. Elsewhere the factor is 1: a class that is
+        # never counted meets (1) with equality, whatever the weights.
+        counted = rows.sum(axis=1)
+        over = float(np.max(means[counted > 0.0] / counted[counted > 0.0], initial=-np.inf))
         if over <= -_MARGIN:
             return weights
         weights = weights.lowered((max(over, 0.0) * 1.01 + 2.0 * _MARGIN) / weights.scale)
