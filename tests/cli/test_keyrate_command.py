@@ -177,6 +177,46 @@ def test_the_form_of_counts(app: typer.Typer, tmp_path: Path) -> None:
     assert found["pulses"] == 45_000_000_000_000
 
 
+def test_gaps_of_a_printed_table_are_no_counts(app: typer.Typer, tmp_path: Path) -> None:
+    """Null, or a 0 where none can be: to believe it would give four times the key."""
+    counts = wei("loss_36_dB")
+    zeros = call(app, "--counts", written(tmp_path, counts))
+    assert zeros["not_reported"] == ["m mu_mu", "n mu_nu", "m mu_o", "n nu_mu", "m o_mu"]
+    for table, cells in (("n_x", [(0, 1), (1, 0)]), ("m_x", [(0, 0), (0, 2), (2, 0)])):
+        for i, j in cells:
+            counts[table][i][j] = None
+    nulls = call(app, "--counts", written(tmp_path, counts))
+    assert {**nulls, "not_reported": None} == {**zeros, "not_reported": None}
+    # A 0 among zeros is a count.
+    assert "n o_o" not in zeros["not_reported"]
+
+
+def test_counts_of_a_model_give_its_key(app: typer.Typer, tmp_path: Path) -> None:
+    """The file has no cells of Z against X: to do without them costs a little."""
+    from bellrelay.cli.link_file import load_link_file
+    from bellrelay.distill.link_rates import expected_tallies
+    from bellrelay.distill.tally import pooled
+
+    link = load_link_file(EXAMPLE)
+    tally = pooled(
+        expected_tallies(link.modelled(), link.alice.ladder(), link.bob.ladder(), 10**12)
+    )
+    block = call(app, EXAMPLE)["finite"]["1000000000000"]
+    content = {
+        **yaml.safe_load(EXAMPLE.read_text()),
+        "N": 10**12,
+        "n_x": tally.n_x.round().astype(int).tolist(),
+        "m_x": tally.m_x.round().astype(int).tolist(),
+        "n_z": round(float(tally.n_z)),
+        "m_z": 0,
+        "leak_ec": block["leak_ec"],
+    }
+    del content["link"]
+    found = call(app, "--counts", written(tmp_path, content))
+    assert found["not_reported"] == []
+    assert 0.97 * block["length"] < found["length"] <= block["length"]
+
+
 def test_disclosed_bits_are_those_that_were_counted(app: typer.Typer, tmp_path: Path) -> None:
     counts = wei("loss_36_dB")
     free = call(app, "--counts", written(tmp_path, {**counts, "leak_ec": 0}))
