@@ -75,8 +75,9 @@ class Align(wiring.Component):
 
         now = Signal(bits)
         behind = Signal(bits)
-        m.d.sync += now.eq(now + 1)
-        m.d.comb += behind.eq(now - self.cells)
+        # `behind` is `now - cells`, which holds while an acquisition lasts, in a register: all
+        # channels' rings are read with it.
+        m.d.sync += [now.eq(now + 1), behind.eq(now + 1 - self.cells)]
 
         ring = Memory(shape=marks, depth=depth, init=[], attrs={"no_rw_check": 1})
         m.submodules.marks = ring
