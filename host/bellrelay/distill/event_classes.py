@@ -163,24 +163,20 @@ class EventClasses:
         right = np.where(self.cells.split, (1.0 - error) * both, both)
         return np.concatenate([right[self.cells.reported], error * both[self.cells.split]])
 
-    def worst(self, gain: Floats, worth_factor: Floats) -> tuple[Floats, Floats]:
-        """For every class whether some odds let factors on its events exceed 1 on average.
+    def worst(self, values: Floats, key_values: Floats) -> tuple[Floats, Floats]:
+        """For every class whether some odds let the mean of a value over its events exceed 0.
 
-        gain: (cells,) factor of an event by its cell. worth_factor: (4,) further factor of an event
-        of key, by :class:`Worth`. Returns by class the mean of (factor - 1) over the settings at a
-        corner of the odds, and the row of that corner: (classes,), (classes, cells). The mean is
-        positive there if it is anywhere: it is bilinear in both parties' odds, so that its sign is
-        decided in corners; Alice's are tried, Bob's follows for each.
+        values: (cells,) value of an event by its cell. key_values: (4, key cells) what it is in the
+        cells of key, by :class:`Worth` of the class. Returns by class the mean at a corner of the
+        odds, and the row of that corner: (classes,), (classes, cells). The mean is positive there
+        if it is anywhere: it is bilinear in both parties' odds, so that its sign is decided in
+        corners; Alice's are tried, Bob's follows for each. Cells that are not reported count 0.
         """
-        right, wrong = self.cells.spread(gain)
-        right, wrong = (
-            np.where(self.cells.reported, right, 1.0),
-            np.where(self.cells.reported, wrong, 1.0),
-        )
+        right, wrong = self.cells.spread(values)
         e = self._error[:, None, None]
-        factor = (1.0 - e) * right + e * wrong
-        factor = np.where(self.cells.key, factor * worth_factor[self.worth][:, None, None], factor)
-        by_b = np.einsum("kva,kab->kvb", self._corners_of, factor - 1.0)
+        by_class = (1.0 - e) * right + e * wrong
+        by_class[:, self.cells.key] = key_values[self.worth]
+        by_b = np.einsum("kva,kab->kvb", self._corners_of, by_class)
         low, high = self._low_b[:, None, :], self._high_b[:, None, :]
         odds_b = np.where(by_b > 0.0, high, low)
         total = self._corners_of.sum(axis=2) * odds_b.sum(axis=2)

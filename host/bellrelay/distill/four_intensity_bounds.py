@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from bellrelay.wire.outcomes import Outcome
 
 from .concentration import count_lower, mean_lower
-from .event_classes import Cells, EventClasses, Worths
-from .ladder import MU, NU, Ladder, O, S
+from .event_classes import Worths
+from .four_intensity_cells import four_intensity_classes
+from .ladder import Ladder, O, S
 from .link_family import FAMILY_SIZE, expected_counts
 from .tally import Tally
 from .weighted_counts import WeightedBound, bound_by_weights
 
-__all__ = ["FourIntensityBounds"]
+__all__ = ["FourIntensityBounds", "vacuum_lower"]
 
 Floats = NDArray[np.float64]
 
@@ -42,15 +43,10 @@ class FourIntensityBounds:
         outcomes: Iterable[Outcome],
         expected: Tally | None = None,
     ) -> None:
-        senders = alice.sender(), bob.sender()
-        reported = tally.n >= 0
-        split = np.zeros_like(reported)
-        split[MU : NU + 1, MU : NU + 1] = True
-        key = np.zeros_like(reported)
-        key[S, S] = True
-        cells = Cells(reported, split & reported & (tally.m >= 0), key)
-        self._tally, self._alice = tally, alice
-        self._classes = EventClasses(*senders, cells)
+        self._classes = four_intensity_classes(tally, alice, bob)
+        cells = self._classes.cells
+        reported = cells.reported
+        self._tally = tally
         self._family_cost = 0.0
         if expected is not None:
             self._tuned_for = cells.counts(expected.n, expected.m)
@@ -58,7 +54,9 @@ class FourIntensityBounds:
         counts = cells.counts(tally.n, tally.m)
         announced = float(counts.sum())
         self._family_cost = math.log(FAMILY_SIZE)
-        events, errors = expected_counts(*senders, tally.pulses, announced, outcomes)
+        events, errors = expected_counts(
+            alice.sender(), bob.sender(), tally.pulses, announced, outcomes
+        )
         if not reported.all():
             # Of the events that any member expects, some are not reported.
             share = float(np.median(events[:, reported].sum(axis=1) / events.sum(axis=(1, 2))))
@@ -93,14 +91,14 @@ class FourIntensityBounds:
         found = self.bound(failure, Worths(0.0, -1.0, 0.0))
         return max(0.0, -found.value(self._tally.n, self._tally.m))
 
-    def vacuum_lower(self, failure: float) -> float:
-        """Lower bound on the events of key without photon of Alice.
 
-        From her vacuum with Bob's signal; 0 where that may hold light.
-        """
-        alice = self._alice
-        count = float(self._tally.n[O, S])
-        if alice.high[O] > 0.0 or count <= 0.0:
-            return 0.0
-        odds = alice.p_s * math.exp(-alice.high[S]) / alice.p_o
-        return count_lower(odds * mean_lower(count, failure / 2.0), failure / 2.0)
+def vacuum_lower(tally: Tally, alice: Ladder, failure: float) -> float:
+    """Lower bound on the events of key without photon of Alice.
+
+    From her vacuum with Bob's signal; 0 where that may hold light or is not reported.
+    """
+    count = float(tally.n[O, S])
+    if alice.high[O] > 0.0 or count <= 0.0:
+        return 0.0
+    odds = alice.p_s * math.exp(-alice.high[S]) / alice.p_o
+    return count_lower(odds * mean_lower(count, failure / 2.0), failure / 2.0)

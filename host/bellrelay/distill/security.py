@@ -44,8 +44,12 @@ class Method(StrEnum):
 
     WEIGHTED_COUNTS = "weighted-counts"
     """One weighted sum of all counts: the tightest."""
-    INDEPENDENT = "independent"
-    """A closed form of counts that are bounded one by one."""
+    DOUBLE_SCANNING = "double-scanning"
+    """Closed forms with joint constraints, pairs and errors at their worst together."""
+    LINEAR_PROGRAM = "linear-program"
+    """All that intervals of all counts say of pairs, and of errors, each by itself."""
+    CLOSED_FORM = "closed-form"
+    """Closed forms of counts that are bounded one by one."""
 
 
 @dataclass(frozen=True)

@@ -109,8 +109,9 @@ def bound_by_weights(
 
 def _worst(classes: EventClasses, weights: Weights) -> tuple[Floats, Floats]:
     t = weights.scale
+    in_key = weights.weights[classes.cells.key_cells][None, :] - weights.worths.array()[:, None]
     with np.errstate(over="ignore"):
-        return classes.worst(np.exp(t * weights.weights), np.exp(-t * weights.worths.array()))
+        return classes.worst(np.expm1(t * weights.weights), np.expm1(t * in_key))
 
 
 def _repaired(classes: EventClasses, found: Weights, free: bool) -> Weights:
