@@ -34,6 +34,8 @@ SEED_BYTES = 16
 class Ldpc:
     """One side of LDPC over one block; see :class:`~.engine.Reconciler`. Alice speaks first."""
 
+    reveals_error_pattern = False
+
     def __init__(self, role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> None:
         """Take a block of sifted bits.
 

@@ -7,8 +7,9 @@ per row differ by one at most. The construction is greedy, in the spirit of prog
 
 - columns of degree 2 form one open chain through the rows, so that they close no cycle;
 - every other column takes the rows that have the fewest edges, the largest columns first;
-- a shift closes no cycle of length 4 and as few of length 6 as can be. Cycles of circulants are
-  sums of shift differences (M. P. C. Fossorier, IEEE Trans. Inf. Theory 50, 1788 (2004)).
+- a shift closes as few cycles of length 4 as can be, which is none but in codes of short frames,
+  and as few of length 6 as can be then. Cycles of circulants are sums of differences of shifts
+  (M. P. C. Fossorier, IEEE Trans. Inf. Theory 50, 1788 (2004)).
 
 Random choices come from a public key stream, so that both sides build the same code from four
 numbers; `fingerprint` lets them make sure.

@@ -269,6 +269,11 @@ class Decoder:
         self._behind = np.empty(code.lift, np.int16)
         self._signs = np.empty(code.lift, np.int16)
 
+    @property
+    def log_likelihood_ratios(self) -> NDArray[np.float64]:
+        """(columns * lift,) float64 nats, of the frame decoded last: ln P(no error) / P(error)."""
+        return self._values / UNITS_PER_NAT
+
     def decode(
         self,
         row_start: NDArray[np.int64],

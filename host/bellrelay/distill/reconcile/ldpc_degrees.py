@@ -46,7 +46,7 @@ def column_degrees(columns: int, rows: int) -> NDArray[np.int64]:
 
     Returns
     -------
-    (columns,) int64, from 2 to half of the rows or 3, fewer than `rows` of them 2.
+    (columns,) int64, from 2 to three quarters of the rows or 3, fewer than `rows` of them 2.
     """
     ratios = sorted(DEGREE_TABLE)
     ratio = min(max(Fraction(1000 * rows, columns), Fraction(ratios[0])), Fraction(ratios[-1]))
@@ -68,6 +68,6 @@ def column_degrees(columns: int, rows: int) -> NDArray[np.int64]:
     excess = max(0, count[2] - (rows - 1))
     count[2] -= excess
     count[3] += excess
-    largest = max(3, rows // 2)
+    largest = max(3, rows * 3 // 4)
     degrees = np.repeat([min(d, largest) for d in count], list(count.values()))
     return degrees.astype(np.int64)
