@@ -12,13 +12,14 @@ class Death:
     """At which moment of whose what dies.
 
     deed : ``dies``, ``the other dies``, ``both die`` or ``the network breaks``. passed : how often
-    the moment comes before.
+    the moment comes before. then : called with both parties before they come back.
     """
 
     who: str
     moment: str
     deed: str = "dies"
     passed: int = 0
+    then: object = None
     came: bool = field(default=False, init=False)
 
 
@@ -49,6 +50,8 @@ def _checkpoint(waiting, moments, party, other, network):
             return
         del waiting[0]
         death.came = True
+        if death.then:
+            death.then(party, other)
         if death.deed == "the network breaks":
             network.cut()
         if death.deed in ("the other dies", "both die"):

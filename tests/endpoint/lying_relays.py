@@ -1,5 +1,6 @@
 """Relays that lie, and blocks of which it is known how many photons every pulse had."""
 
+import asyncio
 import math
 from dataclasses import dataclass, replace
 
@@ -188,6 +189,4 @@ class _Client:
 
 
 async def _for_ever():
-    import asyncio
-
     await asyncio.Event().wait()
