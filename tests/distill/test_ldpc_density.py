@@ -35,7 +35,8 @@ def test_codes_of_the_table_converge_at_the_overhead_that_is_reckoned_with(rows:
     ratio = rows / 1000
     evolution = Evolution(*edge_shares(DEGREE_TABLE[rows], rows))
     overhead = 1.05 + 0.0015 / (ratio / 1.06)
-    iterations = evolution.converges(rate_of(ratio / overhead))
-    assert 60 < iterations < 130
+    course = evolution.course(rate_of(ratio / overhead))
+    assert course.converged
+    assert 60 < course.before.size < 130
     # No code does without overhead.
-    assert not evolution.converges(rate_of(ratio / 1.005))
+    assert not evolution.course(rate_of(ratio / 1.005)).converged

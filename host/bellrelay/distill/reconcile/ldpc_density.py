@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from scipy.fft import irfft, rfft
 
 from bellrelay.tags.compiled import compiled
 
-__all__ = ["Evolution", "edge_shares", "threshold"]
+__all__ = ["Course", "Evolution", "edge_shares", "threshold"]
 
 Floats = NDArray[np.float64]
 
@@ -58,6 +59,18 @@ def edge_shares(columns: dict[int, int], rows: float) -> tuple[Floats, Floats]:
     return of_columns, of_rows
 
 
+class Course(NamedTuple):
+    """How the entropy of messages changed.
+
+    before: (iterations,) float64 bits, before each iteration. after: (iterations, largest degree)
+    float64, after it, of what columns of degree 1, 2, ... say. converged: messages became certain.
+    """
+
+    before: Floats
+    after: Floats
+    converged: bool
+
+
 class Evolution:
     """Densities of the messages of a code with these shares of edges, see `edge_shares`.
 
@@ -68,22 +81,22 @@ class Evolution:
         self._of_columns = of_columns
         self._of_rows = of_rows
 
-    def converges(self, error_rate: float, most: int = _MOST_ITERATIONS) -> int:
-        """Iterations (of all messages at once) until messages are certain; 0 if they never are."""
+    def course(self, error_rate: float) -> Course:
+        """Iterate from the channel's densities until messages are certain, or stay as they are."""
         message = _channel(error_rate)
-        before = float(message @ _ENTROPY)
-        for iteration in range(1, most + 1):
+        before = [float(message @ _ENTROPY)]
+        after: list[Floats] = []
+        while len(after) < _MOST_ITERATIONS:
             outputs = self.column_outputs(error_rate, self.row_output(message))
+            after.append(outputs @ _ENTROPY)
             message = self._of_columns[1:] @ outputs
             # Rounding errors of the sum would be raised to the power of the degrees each time.
             message /= message.sum()
             now = float(message @ _ENTROPY)
-            if now < _CONVERGED:
-                return iteration
-            if now > before * (1 - _STALLED):
-                return 0
-            before = now
-        return 0
+            if now < _CONVERGED or now > before[-1] * (1 - _STALLED):
+                break
+            before.append(now)
+        return Course(np.array(before[: len(after)]), np.array(after), now < _CONVERGED)
 
     def row_output(self, message: Floats) -> Floats:
         """Density of what a row says, if its other edges say `message`."""
@@ -119,7 +132,7 @@ def threshold(of_columns: Floats, of_rows: Floats, low: float, high: float) -> f
     evolution = Evolution(of_columns, of_rows)
     while high > low * 1.001:
         middle = (low + high) / 2
-        low, high = (middle, high) if evolution.converges(middle) else (low, middle)
+        low, high = (middle, high) if evolution.course(middle).converged else (low, middle)
     return low
 
 
