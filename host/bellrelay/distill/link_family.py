@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,8 @@ _ASYMMETRIES = 2.0 ** np.arange(-8.0, 8.5, 0.5)  # eta of Alice over eta of Bob
 _DARK_COUNTS = (1e-6, 1e-5, 1e-4, 1e-3)  # per cell, over the root of eta of Alice times Bob
 _FLIPS = (0.01, 0.03, 0.08, 0.2)  # errors in X beyond those of ideal interference
 
+_STEPS_PER_OCTAVE = 4
+
 FAMILY_SIZE = len(_ASYMMETRIES) * len(_DARK_COUNTS) * len(_FLIPS)
 
 
@@ -42,10 +45,20 @@ def expected_counts(
     Returns events and errors, (FAMILY_SIZE, a, b) each; of errors only those of X with X mean
     something. `outcomes` are those that the events were announced as.
     """
-    outcomes = tuple(outcomes)
-    rate = max(announced, 1.0) / pulses
+    # Shares hardly change with the rate, so that blocks of one link share them.
+    step = round(_STEPS_PER_OCTAVE * math.log2(max(announced, 1.0) / pulses))
+    shares, wrong = _shares(alice, bob, step, tuple(sorted(set(outcomes))))
+    return announced * shares, announced * wrong
+
+
+@lru_cache(maxsize=64)
+def _shares(
+    alice: Sender, bob: Sender, step: int, outcomes: tuple[Outcome, ...]
+) -> tuple[Floats, Floats]:
+    """By setting, the share of all events, and of those that are errors, at a rate of events."""
+    rate = 2.0 ** (step / _STEPS_PER_OCTAVE)
     root = np.sqrt(_ASYMMETRIES)[:, None, None]
-    eta = _transmission(alice, bob, rate, len(set(outcomes)) == len(Outcome))
+    eta = _transmission(alice, bob, rate, len(outcomes) == len(Outcome))
     p = np.outer(alice.probabilities, bob.probabilities)
     events, errors = [], []
     for dark in _DARK_COUNTS:
@@ -57,7 +70,7 @@ def expected_counts(
         gain, wrong = _gains(model, alice, bob, outcomes)
         n = gain * p
         # The transmission was a guess; what is known is the sum.
-        unit = announced / n.sum(axis=(1, 2), keepdims=True)
+        unit = 1.0 / n.sum(axis=(1, 2), keepdims=True)
         for flip in _FLIPS:
             events.append(n * unit)
             errors.append(((1.0 - flip) * wrong + flip * (gain - wrong)) * p * unit)
@@ -107,8 +120,3 @@ def _by_basis(sender: Sender) -> list[tuple[Basis, NDArray[np.intp]]]:
         if chosen.size:
             found.append((basis, chosen))
     return found
-
-
-def log_family_size() -> float:
-    """What the choice among the family adds to log(1/failure)."""
-    return math.log(FAMILY_SIZE)

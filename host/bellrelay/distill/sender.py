@@ -58,6 +58,16 @@ class Sender:
             if np.any(high[:-1] >= low[1:]):
                 raise ValueError(f"settings of {basis} may be equally bright")
 
+    def _content(self) -> tuple[object, ...]:
+        arrays = (self.probabilities, self.declared, self.low, self.high)
+        return (self.kinds, *(array.tobytes() for array in arrays))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sender) and self._content() == other._content()
+
+    def __hash__(self) -> int:
+        return hash(self._content())
+
     @property
     def settings(self) -> int:
         """How many."""
