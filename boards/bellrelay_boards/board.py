@@ -158,8 +158,8 @@ class Board:
     rails
         Volts of the supplies that the gateware itself has to regulate, in the order of the bits of
         the resource ``vccio_ctrl``.
-    build
-        Keyword arguments for the platform's constructor.
+    seed
+        Of place and route, if a build names no other: one with which the clocks are met.
 
     Raises
     ------
@@ -181,6 +181,7 @@ class Board:
     programmer: Programmer
     lit: tuple[Lamp, ...] = ()
     rails: tuple[float, ...] = ()
+    seed: int = 1
 
     def __post_init__(self) -> None:
         g = self.geometry

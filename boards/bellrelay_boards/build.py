@@ -42,13 +42,13 @@ class BuildOptions:
     git_revision
         First eight hex digits of the commit, empty if unknown.
     seed
-        Of place and route: the same seed and tools give the same placement.
+        Of place and route: the same seed and tools give the same placement. None: the board's.
     """
 
     reference: Reference = "internal"
     serial: str = "0"
     git_revision: str = ""
-    seed: int = 1
+    seed: int | None = None
 
 
 def _tool_versions() -> dict[str, str]:
@@ -86,6 +86,7 @@ def build_board(
         raises nothing: it is in the report.
     """
     options = options or BuildOptions()
+    seed = board.seed if options.seed is None else options.seed
     folder.mkdir(parents=True, exist_ok=True)
     # What an earlier build has left must not pass for this one's.
     for leftover in ("top.json", "placed.json", "report.json", "top.bit"):
@@ -97,7 +98,7 @@ def build_board(
         device=platform.device,
         package=platform.package,
         speed=platform.speed,
-        seed=options.seed,
+        seed=seed,
         git_revision=options.git_revision,
         config_hash=f"{board.geometry.config_hash:08x}",
         tools=_tool_versions(),
@@ -116,7 +117,7 @@ def build_board(
         name="top",
         script_after_read=_NO_LATCH,
         nextpnr_opts=[
-            f"--seed {options.seed}",
+            f"--seed {seed}",
             "--write placed.json",
             "--report report.json",
         ],

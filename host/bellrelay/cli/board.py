@@ -80,7 +80,9 @@ def build(
         str, typer.Option(help="What the clocks follow: internal, or external (10 MHz).")
     ] = "internal",
     serial: Annotated[str, typer.Option(help="Serial number on USB.")] = "0",
-    seed: Annotated[int, typer.Option(help="Seed of place and route.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of place and route; default: the board's own.")
+    ] = None,
     report: Annotated[
         bool, typer.Option("--report", help="Write the page of the reference too.")
     ] = False,

@@ -59,7 +59,7 @@ def _stages(quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 def build_with_progress(
-    name: str, folder: Path, *, reference: Reference, serial: str, seed: int, quiet: bool
+    name: str, folder: Path, *, reference: Reference, serial: str, seed: int | None, quiet: bool
 ) -> BuildReport:
     """Build a board; what it was built from is kept beside the bitstream.
 
