@@ -14,48 +14,64 @@ import math
 from collections.abc import Callable
 
 from scipy.optimize import brentq
-from scipy.special import gammainc, gammaincc, gammainccinv, gammaincinv
+from scipy.special import gammainc, gammaincc
 
 __all__ = ["count_lower", "count_upper", "mean_lower", "mean_upper"]
+
+# Of epsilon: more than the root search and the library's tails are off by.
+_CAUTION = 0.99
 
 
 def mean_lower(count: float, epsilon: float) -> float:
     """Lower bound on the mean of an observed count, wrong with probability `epsilon` at most."""
-    return float(gammaincinv(count, epsilon)) if count > 0 else 0.0
+    if count <= 0.0:
+        return 0.0
+    # P(at least so many) rises with the mean.
+    return _crossing(lambda mean: float(gammainc(count, mean)), epsilon, count, -1.0)
 
 
 def mean_upper(count: float, epsilon: float) -> float:
     """Upper bound on the mean of an observed count, wrong with probability `epsilon` at most."""
-    return float(gammainccinv(count + 1.0, epsilon))
+    # P(at most so many) falls with the mean.
+    return _crossing(lambda mean: float(gammaincc(count + 1.0, mean)), epsilon, count, 1.0)
 
 
 def count_lower(mean: float, epsilon: float) -> float:
     """Lower bound on a count whose mean is at least `mean`, wrong with probability `epsilon`."""
-    if mean <= 0.0 or math.exp(-mean) > epsilon:
+    if mean <= 0.0:
         return 0.0
-    # P(count < k) = gammaincc(k, mean), which rises with k.
-    return math.floor(_root(lambda k: float(gammaincc(k, mean)), epsilon, 1e-9, mean))
+    # P(count < k) = gammaincc(k, mean).
+    return math.floor(_crossing(lambda k: float(gammaincc(k, mean)), epsilon, mean, -1.0))
 
 
 def count_upper(mean: float, epsilon: float) -> float:
     """Upper bound on a count whose mean is at most `mean`, wrong with probability `epsilon`."""
     if mean <= 0.0:
         return 0.0
-    end = mean + 1.0
-    while gammainc(end + 1.0, mean) > epsilon:
-        end = mean + 2.0 * (end - mean)
-    # P(count > k) = gammainc(k + 1, mean), which falls with k.
-    return math.ceil(_root(lambda k: float(gammainc(k + 1.0, mean)), epsilon, mean, end))
+    # P(count > k) = gammainc(k + 1, mean).
+    return math.ceil(_crossing(lambda k: float(gammainc(k + 1.0, mean)), epsilon, mean, 1.0))
 
 
-def _root(tail: Callable[[float], float], epsilon: float, start: float, end: float) -> float:
-    """Where a monotone tail is epsilon; a logarithm keeps the search even."""
-    target = math.log(epsilon)
+def _crossing(
+    tail: Callable[[float], float], epsilon: float, start: float, direction: float
+) -> float:
+    """Where a tail falls to epsilon on the way from `start`; 0 if it does not before that."""
+    target = math.log(_CAUTION * epsilon)
 
-    def distance(k: float) -> float:
-        return math.log(max(tail(k), 1e-300)) - target
+    def excess(x: float) -> float:
+        # Logarithms keep the search even.
+        return math.log(max(tail(x), 1e-300)) - target
 
-    if distance(start) * distance(end) > 0.0:
-        # The tail is below epsilon up to the mean itself.
+    # About where a normal distribution would have it.
+    step = math.sqrt(max(start, 1.0) * -2.0 * target) - target
+    near, far = start, start
+    while excess(far) > 0.0:
+        near, far = far, far + direction * step
+        if far <= 0.0:
+            far = 0.0
+            if excess(1e-300) > 0.0:
+                return 0.0
+            break
+    if near == far:
         return start
-    return float(brentq(distance, start, end, xtol=1e-3))
+    return float(brentq(excess, max(near, 1e-300), max(far, 1e-300), xtol=1e-11 * max(start, 1.0)))
