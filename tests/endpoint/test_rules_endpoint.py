@@ -422,7 +422,7 @@ def test_rule_19_each_outcome_has_its_own_bound_and_share_or_both_are_counted_as
 
 def test_rule_20_epsilons_add_up_and_go_with_every_key(tmp_path):
     security = Security(secrecy=0.2, correctness=1e-12, authentication=1e-13)
-    alice, bob = play(tmp_path, synthetic_run(blocks=2), security=security, blocks=2)
+    alice, bob = play(tmp_path, synthetic_run(50_000, blocks=2), security=security, blocks=2)
     assert len(alice.keys()) == len(bob.keys()) == 2
     for party in (alice, bob):
         for row in party.rows().values():
