@@ -85,6 +85,27 @@ def test_figures_of_the_example(app: typer.Typer) -> None:
     assert found["X"]["nu_nu"]["E"] == pytest.approx(0.25 + 0.01 / 2, abs=5e-3)
 
 
+def test_methods(app: typer.Typer, values: Any, tmp_path: Path) -> None:
+    rates = {}
+    for method in ("weighted-counts", "double-scanning", "linear-program", "closed-form"):
+        values["finite"] = {"pulses": [1.0e12], "method": method}
+        found = call(app, written(tmp_path, values))
+        assert found["finite"]["1000000000000"]["method"] == method
+        rates[method] = found["R_finite"]["1000000000000"]
+    assert max(rates, key=rates.__getitem__) == "weighted-counts"
+    assert all(rate > 0.0 for rate in rates.values())
+
+
+def test_closed_forms_need_a_dark_vacuum(
+    capsys: pytest.CaptureFixture[str], values: Any, tmp_path: Path
+) -> None:
+    values["alice"]["o"] = 0.001
+    values["finite"]["method"] = "closed-form"
+    code, line = failure(capsys, written(tmp_path, values))
+    assert code == ExitCode.CONFIGURATION
+    assert "finite.method: 'closed-form'; allowed: weighted-counts" in line
+
+
 def test_outcomes_are_pooled_or_one_alone(app: typer.Typer, values: Any, tmp_path: Path) -> None:
     both = call(app, EXAMPLE)
     parts = []
@@ -129,6 +150,7 @@ def test_dead_time_and_rates_and_the_dip(app: typer.Typer, values: Any, tmp_path
 
 
 def test_scan(app: typer.Typer, values: Any, tmp_path: Path) -> None:
+    values["finite"]["method"] = "closed-form"  # the quickest
     path = written(tmp_path, values)
     plot = tmp_path / "rates.png"
     found = call(app, path, "--scan", "distance", "--range", 0, 100, 50, "--plot", plot)
@@ -249,6 +271,7 @@ def test_counts_that_bound_nothing_abort(app: typer.Typer, tmp_path: Path) -> No
         (("bob", "p_s"), 0.7, ["bob.p_s", "below 1"]),
         (("bob", "s"), 0.0, ["bob.s", "above 0"]),
         (("bob", "mu"), "much", ["bob.mu", "'much'", "0 to 3"]),
+        (("finite", "method"), "guess", ["finite.method", "'guess'", "weighted-counts"]),
         (("finite", "pulses"), [0], ["finite.pulses", "[0]", "1 to 1e+18"]),
         (("finite", "epsilon_secrecy"), 0.9, ["finite.epsilon_secrecy", "0.9", "1e-60 to 0.5"]),
     ],
@@ -326,3 +349,30 @@ def test_the_reference_page_is_the_models() -> None:
     assert page == reference_page(), (
         "python -m bellrelay.cli.keyrate_reference > docs/reference/keyrate-files.md"
     )
+
+
+def test_optimise(app: typer.Typer, values: Any, tmp_path: Path) -> None:
+    values["finite"] = {"pulses": 1.0e13, "method": "closed-form"}  # the quickest
+    path = written(tmp_path, values)
+    found = call(app, path, "--optimise")
+    best = found["optimised"]["10000000000000"]
+    assert best["rate"] > 1.5 * found["R_finite"]["10000000000000"]
+    assert best["alice"] == best["bob"]
+    assert best["method"] == "closed-form"
+    assert found["best_signal"]["R_infinite"] > found["R_infinite"]
+    # What it says is what a file with these ladders gives.
+    keys = ("s", "mu", "nu", "o", "p_s", "p_mu", "p_nu", "deviation")
+    for party in ("alice", "bob"):
+        values[party] = {key: best[party][key] for key in keys}
+    again = call(app, written(tmp_path, values))
+    assert again["finite"]["10000000000000"]["length"] == best["length"]
+
+
+def test_intensities_that_may_be_off_cost_key(
+    app: typer.Typer, values: Any, tmp_path: Path
+) -> None:
+    exact = call(app, EXAMPLE)["R_finite"]["1000000000000"]
+    for party in ("alice", "bob"):
+        values[party]["deviation"] = 0.01
+    guarded = call(app, written(tmp_path, values))["R_finite"]["1000000000000"]
+    assert 0.0 < guarded < exact

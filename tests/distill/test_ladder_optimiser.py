@@ -10,9 +10,9 @@ from bellrelay.distill.optimise import optimise_ladders
 from bellrelay.distill.security import Method, Security
 from bellrelay.physics import RelayModel
 
-START = Ladder(0.4, 0.3, 0.05, 0.001, 0.45, 0.1, 0.3)
+START = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3)
 # The quick bounds: what is tested is the search.
-SECURITY = Security(method=Method.INDEPENDENT)
+SECURITY = Security(method=Method.CLOSED_FORM)
 N = 10**13
 
 

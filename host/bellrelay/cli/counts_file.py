@@ -84,6 +84,7 @@ class CountsFile(FileModel):
         out: list[tuple[str, object, str]] = []
         for name, party in (("alice", self.alice), ("bob", self.bob)):
             out += [(f"{name}.{key}", value, text) for key, value, text in party.faults()]
+        out += self.finite.faults(self.alice, self.bob)
         if self.N < 1:
             out.append(("N", self.N, "1 to 1e+18"))
         if self.m_z > self.n_z:

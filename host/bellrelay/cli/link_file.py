@@ -37,6 +37,8 @@ __all__ = [
 
 OUTCOMES = {"psi-minus": Outcome.PSI_MINUS, "psi-plus": Outcome.PSI_PLUS}
 
+_NEED_A_DARK_VACUUM = ("double-scanning", "closed-form")
+
 ScanKind = Literal["distance", "loss"]
 
 Probability = Annotated[float, between(0.0, 1.0)]
@@ -312,10 +314,16 @@ class Finite(Model):
     outcomes: Literal["pooled", "separate"] = Field(
         default="pooled", description="one bound on both Bell outcomes, or one on each"
     )
-    method: Literal["weighted-counts", "independent"] = Field(
+    method: Literal["weighted-counts", "double-scanning", "linear-program", "closed-form"] = Field(
         default="weighted-counts",
-        description="one weighted sum of all counts, or counts bounded one by one: looser",
+        description="how counts become bounds: the tightest is the first, the last the plainest",
     )
+
+    def faults(self, alice: Party, bob: Party) -> list[tuple[str, object, str]]:
+        """What contradicts what is sent: key, value, allowed."""
+        if self.method not in _NEED_A_DARK_VACUUM or alice.o == bob.o == 0.0:
+            return []
+        return [("finite.method", self.method, "weighted-counts, linear-program; or o: 0")]
 
     def security(self) -> Security:
         """The same as estimation takes it."""
@@ -342,7 +350,8 @@ class LinkFile(FileModel):
             ("alice", self.alice),
             ("bob", self.bob),
         )
-        return [(f"{name}.{k}", v, a) for name, part in parts for k, v, a in part.faults()]
+        own = [(f"{name}.{k}", v, a) for name, part in parts for k, v, a in part.faults()]
+        return own + self.finite.faults(self.alice, self.bob)
 
     def modelled(self) -> ModelledLink:
         """The link with what is announced and disclosed."""
