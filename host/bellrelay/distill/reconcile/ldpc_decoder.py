@@ -9,9 +9,9 @@ check to
 
     x [+] y = min(x, y) + c(x + y) - c(|x - y|),     c(x) = ln(1 + e^-x),
 
-where c is replaced by the fourth power ln 2 (1 - x / 5.6)^4, zero beyond 5.6. Density evolution
-(`ldpc_density`) puts the price at 0.05 % of what is disclosed. No float, no NaN, and the same
-result on every machine.
+where c is replaced by the fourth power ln 2 (1 - x / 5.6)^4, zero beyond 5.6. In density
+evolution that moves the thresholds by less than 0.05 % of what is disclosed. No float, no NaN, and
+the same result on every machine.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ _LOUDEST = np.int16(750)
 has no magnitude in int16."""
 
 _PATIENCE = 12
-"""Iterations without fewer unsatisfied checks than ever before, after which a frame is given up: of
-those that would yet decode, about one in a hundred is lost."""
+"""Iterations without fewer unsatisfied checks than ever before, after which a frame is given up. Of 24
+frames near the threshold that decode in the end, 23 never paused for more than nine."""
 
 _LOOK_BELOW = 50
 """One in so many checks may be unsatisfied, by the values before the row was renewed, for it to be
