@@ -53,8 +53,8 @@ _LOUDEST = np.int16(750)
 has no magnitude in int16."""
 
 _PATIENCE = 12
-"""Iterations without fewer unsatisfied checks than ever before, after which a frame is given up. Of 24
-frames near the threshold that decode in the end, 23 never paused for more than nine."""
+"""Iterations without fewer unsatisfied checks than ever before, after which a frame is given up. Of
+24 frames near the threshold that decoded in the end, 23 never paused for more than nine."""
 
 _LOOK_BELOW = 50
 """One in so many checks may be unsatisfied, by the values before the row was renewed, for it to be
