@@ -33,7 +33,7 @@ __all__ = ["INDEPENDENT_BOUNDS", "DecoyForm", "decoy_form", "independent_bounds"
 
 Floats = NDArray[np.float64]
 
-INDEPENDENT_BOUNDS = 12
+INDEPENDENT_BOUNDS = 13
 """Intervals that `independent_bounds` uses: of every count in the direction that it needs."""
 
 
