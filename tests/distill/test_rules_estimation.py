@@ -1,6 +1,6 @@
 """Rules of the security statement that estimation keeps: one test each that breaks the rule.
 
-The numbers are those of the rules in docs/reference/security.md.
+The numbers are those of docs/reference/security-rules.md.
 """
 
 from __future__ import annotations
