@@ -3,8 +3,8 @@
 C. Jiang, X.-L. Hu, Z.-W. Yu, X.-B. Wang (arXiv:2105.09587). The closed forms of
 `decoy_closed_form` share two unknown means: M, of nu-nu events with error, and H, of what nu-nu
 events hold without a photon. Pairs are (C + M - H - w (...)) / kappa, phase errors
-(M - q H / 2) / kappa': a large M makes both large, a large H both small. So the worst case is sought
-over the intervals of M and H, with joint constraints on all other sums.
+(M - q H / 2) / kappa': a large M makes both large, a large H both small. So the worst case is
+sought over the intervals of M and H, with joint constraints on all other sums.
 
 The private bits n (1 - h(t / n)) are a convex function of pairs n and errors t, and these are
 linear in M and H. By the minimax theorem the minimum over the rectangle, less the part where errors

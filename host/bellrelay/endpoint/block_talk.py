@@ -32,7 +32,10 @@ class TalkOver(Exception):
 class Message(Protocol):
     """A body with its kind."""
 
-    KIND: Any
+    @property
+    def KIND(self) -> Any:
+        """What the frame's header says."""
+        ...
 
     def encode(self) -> bytes:
         """The body."""

@@ -109,4 +109,6 @@ def best_signal(
         bounds=[(low, high)] * 2,
         options={"xatol": 1e-7, "fatol": 1e-16},
     )
-    return BestSignal(float(np.exp(found.x[0])), float(np.exp(found.x[1])), max(0.0, -float(found.fun)))
+    return BestSignal(
+        float(np.exp(found.x[0])), float(np.exp(found.x[1])), max(0.0, -float(found.fun))
+    )
