@@ -195,8 +195,11 @@ class Framer(wiring.Component):
         free = Signal(range(g.link_words + 1))
         is_there, there, fits, chosen = Signal(), Signal(), Signal(), Signal()
         fill = Signal(32)
-        # Told a clock after the look, which lies far from what is told.
-        hist_refused, beat_refused, hist_given_up = Signal(), Signal(), Signal()
+        hist_given_up = Signal()
+        # What a look has found is put down a clock later: the registers lie all over the chip.
+        clear, looked = Signal(), Signal()
+        looked_at = Signal.like(kind)
+        was_there, was_admitted, did_fit = Signal(), Signal(), Signal()
         with m.If(advance):
             m.d.sync += [kind.eq(upcoming), upcoming.eq(upcoming + 1)]
             with m.Switch(upcoming):
@@ -227,11 +230,41 @@ class Framer(wiring.Component):
         payload_words = Signal(16)
         in_frame, is_last = Signal(), Signal()
         m.d.comb += self.writing.eq(1)
-        m.d.sync += [self.hist_skipped.eq(0), hist_refused.eq(0), beat_refused.eq(0)]
-        with m.If(hist_refused):
-            m.d.sync += hist_given_up.eq(1)
-        with m.If(hist_refused | beat_refused):
-            m.d.sync += self.decided.frames_skipped.eq(self.decided.frames_skipped + 1)
+        m.d.sync += [
+            self.hist_skipped.eq(0),
+            clear.eq(0),
+            looked.eq(0),
+            looked_at.eq(kind),
+            was_there.eq(is_there),
+            was_admitted.eq(there & fits),
+            did_fit.eq(fits),
+        ]
+        decided = self.decided
+        with m.If(clear):
+            m.d.sync += [admitted.eq(0), hist_given_up.eq(0), decided.eq(0), self.shed.eq(0)]
+        with m.If(looked):
+            with m.If(was_admitted):
+                m.d.sync += admitted.bit_select(looked_at, 1).eq(1)
+            with m.If(was_there & ~did_fit & (looked_at <= n_tags)):
+                m.d.sync += self.shed.eq(1)
+            with m.Switch(looked_at):
+                with m.Case(0):
+                    for does_fit, family in ((did_fit, "announced"), (~did_fit, "shed")):
+                        with m.If(was_there & does_fit):
+                            m.d.sync += [
+                                decided[f"{family}_psi_minus"].eq(self.psi_minus),
+                                decided[f"{family}_psi_plus"].eq(self.psi_plus),
+                            ]
+                for c in range(n_tags):
+                    with m.Case(1 + c):
+                        with m.If(was_there & ~did_fit):
+                            m.d.sync += decided[f"tags_shed_{c}"].eq(self.tag_counts[c])
+                with m.Case(hist):
+                    with m.If(was_there & ~did_fit):
+                        m.d.sync += [hist_given_up.eq(1), decided.frames_skipped.eq(1)]
+                with m.Case(heartbeat):
+                    with m.If(was_there & ~did_fit):
+                        m.d.sync += decided.frames_skipped.eq(decided.frames_skipped + 1)
         with m.FSM():
             with m.State("QUIET"):
                 m.d.comb += self.writing.eq(0)
@@ -239,10 +272,7 @@ class Framer(wiring.Component):
                     m.d.sync += [
                         fill.eq(self.fill),
                         free.eq(g.link_words - self.fill),
-                        admitted.eq(0),
-                        hist_given_up.eq(0),
-                        self.decided.eq(0),
-                        self.shed.eq(0),
+                        clear.eq(1),
                         temperature.eq(self.temperature),
                     ]
                     with m.If(ended.active):
@@ -258,31 +288,9 @@ class Framer(wiring.Component):
                     self.loss_look.eq(kind == loss),
                     self.loss_told.eq(fits),
                 ]
+                m.d.sync += looked.eq(1)
                 with m.If(there & fits):
-                    m.d.sync += [
-                        admitted.bit_select(kind, 1).eq(1),
-                        free.eq(free - (payload + OVERHEAD_WORDS)),
-                    ]
-                with m.If(is_there & ~fits & (kind <= n_tags)):
-                    m.d.sync += self.shed.eq(1)
-                decided = self.decided
-                with m.Switch(kind):
-                    with m.Case(0):
-                        to = ("announced", "shed")
-                        for does_fit, family in ((fits, to[0]), (~fits, to[1])):
-                            with m.If(is_there & does_fit):
-                                m.d.sync += [
-                                    decided[f"{family}_psi_minus"].eq(self.psi_minus),
-                                    decided[f"{family}_psi_plus"].eq(self.psi_plus),
-                                ]
-                    for c in range(n_tags):
-                        with m.Case(1 + c):
-                            with m.If(is_there & ~fits):
-                                m.d.sync += decided[f"tags_shed_{c}"].eq(self.tag_counts[c])
-                    with m.Case(hist):
-                        m.d.sync += hist_refused.eq(is_there & ~fits)
-                    with m.Case(heartbeat):
-                        m.d.sync += beat_refused.eq(is_there & ~fits)
+                    m.d.sync += free.eq(free - (payload + OVERHEAD_WORDS))
                 with m.If(kind == kinds - 1):
                     m.d.comb += self.decide_over.eq(1)
                     m.d.sync += upcoming.eq(0)
