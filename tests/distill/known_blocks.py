@@ -126,6 +126,13 @@ def draw(
     """
     sent_a, sent_b = intensities or (alice.intensities, bob.intensities)
     chances = cell_chances(yields, alice, bob, outcome, sent_a, sent_b)
+    return draw_chances(rng, chances, pulses, blocks)
+
+
+def draw_chances(
+    rng: np.random.Generator, chances: np.ndarray, pulses: int, blocks: int
+) -> tuple[np.ndarray, np.ndarray, Truth]:
+    """Events and errors (blocks, k, k), and the truth; no errors in the row and column of key."""
     flat = chances.ravel()
     counts = rng.multinomial(pulses, np.append(flat, 1.0 - flat.sum()), size=blocks)[:, :-1]
     counts = counts.reshape(blocks, *chances.shape)
@@ -141,6 +148,9 @@ def draw(
     return events, errors, truth
 
 
+FOUR = (Basis.Z, Basis.X, Basis.X, Basis.X)
+
+
 def cell_chances(
     yields: dict,
     alice: Ladder,
@@ -150,16 +160,29 @@ def cell_chances(
     sent_b: np.ndarray,
 ) -> np.ndarray:
     """(4, 4, 2, n, m) of settings, error and photon numbers: probability per pair of pulses."""
-    bases = (Basis.Z, Basis.X, Basis.X, Basis.X)
-    chances = np.zeros((4, 4, 2, MAX_PHOTONS + 1, MAX_PHOTONS + 1))
-    for a, b in product(range(4), range(4)):
-        weight = np.outer(_poisson(sent_a[a]), _poisson(sent_b[b]))
-        weight *= alice.probabilities[a] * bob.probabilities[b]
+    return setting_chances(
+        yields, outcome, FOUR, (alice.probabilities, bob.probabilities), (sent_a, sent_b)
+    )
+
+
+def setting_chances(
+    yields: dict,
+    outcome: Outcome,
+    bases: tuple[Basis, ...],
+    probabilities: tuple[np.ndarray, np.ndarray],
+    sent: tuple[np.ndarray, np.ndarray],
+) -> np.ndarray:
+    """(k, k, 2, n, m) for any settings; those of vacuum are of X, key is of the first one."""
+    k = len(bases)
+    chances = np.zeros((k, k, 2, MAX_PHOTONS + 1, MAX_PHOTONS + 1))
+    for a, b in product(range(k), range(k)):
+        weight = np.outer(_poisson(sent[0][a]), _poisson(sent[1][b]))
+        weight *= probabilities[0][a] * probabilities[1][b]
         chances[a, b] = weight * yields[outcome, bases[a], bases[b]]
     # Single photons have the phase error that X would have shown, whatever they were sent in.
     single = yields[outcome, Basis.X, Basis.X][:, 1, 1]
-    weight = _poisson(sent_a[S])[1] * _poisson(sent_b[S])[1]
-    chances[S, S, :, 1, 1] = alice.p_s * bob.p_s * weight * single
+    weight = _poisson(sent[0][0])[1] * _poisson(sent[1][0])[1]
+    chances[0, 0, :, 1, 1] = probabilities[0][0] * probabilities[1][0] * weight * single
     return chances
 
 

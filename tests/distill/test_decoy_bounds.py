@@ -26,8 +26,8 @@ from bellrelay.distill.decoy_linear_program import (
 )
 from bellrelay.distill.double_scanning import DOUBLE_SCANNING_BOUNDS
 from bellrelay.distill.double_scanning import double_scanning as scan
-from bellrelay.distill.four_intensity_bounds import FourIntensityBounds
-from bellrelay.distill.four_intensity_cells import four_intensity_classes
+from bellrelay.distill.event_classes import EventClasses
+from bellrelay.distill.four_intensity import four_intensity_bounds, four_intensity_cells
 from bellrelay.distill.ladder import MU, NU, Ladder, O, S
 from bellrelay.distill.tally import NOT_REPORTED, Tally
 from bellrelay.physics import Basis, RelayModel, gains, pair_error_upper, pair_yield_lower
@@ -81,7 +81,7 @@ def test_closed_forms_never_say_more_than_the_linear_program_nor_this_than_the_t
     pulses = round(10**log_pulses)
     tally = expected_tally(yields, alice, bob, pulses)
     assume(tally.n_x.min() >= 0 and tally.n.sum() > 1000)
-    classes = four_intensity_classes(tally, alice, bob)
+    classes = EventClasses(alice.sender(), bob.sender(), four_intensity_cells(tally))
     # The failure at which every interval has the epsilon that the closed form uses.
     sets = len(count_intervals(classes, tally, ETA).sets)
     intervals = count_intervals(classes, tally, ETA / INDEPENDENT_BOUNDS * 2 * sets)
@@ -250,7 +250,7 @@ def test_double_scanning_stays_below_the_truth(
 def test_weighted_counts_are_the_tightest(pulses: int) -> None:
     model = RelayModel(eta_a=0.1, eta_b=0.1, dark_count_probability=1e-7, misalignment_x=0.005)
     tally = expected_tally(link_yields(model), EVEN, EVEN, pulses)
-    best = FourIntensityBounds(tally, EVEN, EVEN, tuple(Outcome)).private_bits(ETA)[0]
+    best = four_intensity_bounds(tally, EVEN, EVEN, tuple(Outcome)).private_bits(ETA)[0]
     assert best > scan(tally, EVEN, EVEN, ETA).private_bits
     assert best > independent_value(tally)
 
@@ -285,7 +285,7 @@ def test_closed_forms_refuse_what_they_do_not_know() -> None:
 def test_the_linear_program_uses_every_interval() -> None:
     """Narrower intervals never give a looser bound."""
     tally = expected_tally(relay_yields(lambda n, m: (0.005 * n * m, 0.02)), EVEN, EVEN, 10**10)
-    classes = four_intensity_classes(tally, EVEN, EVEN)
+    classes = EventClasses(EVEN.sender(), EVEN.sender(), four_intensity_cells(tally))
     wide = count_intervals(classes, tally, ETA)
     narrow = count_intervals(classes, tally, 1e-3)
     assert np.all(narrow.low >= wide.low)

@@ -16,6 +16,7 @@ from bellrelay.distill.key_length import available_bits, secret_length
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.security import LengthRule, Method, OutcomeRule, Security
 from bellrelay.distill.tally import Tally
+from bellrelay.distill.tuned_bounds import TunedBounds
 from bellrelay.wire.outcomes import Outcome
 
 EVEN = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3)
@@ -84,13 +85,13 @@ def test_failures_of_all_bounds_stay_within_the_ledger(
         spending(name, 3)
     spending("vacuum_lower", 2)
     for name in ("private_bits", "pairs_lower", "phase_errors_upper"):
-        method_of = getattr(bound_module.FourIntensityBounds, name)
+        method_of = getattr(TunedBounds, name)
 
         def counted(self, failure, method_of=method_of):  # type: ignore[no-untyped-def]
             spent.append(failure)
             return method_of(self, failure)
 
-        monkeypatch.setattr(bound_module.FourIntensityBounds, name, counted)
+        monkeypatch.setattr(TunedBounds, name, counted)
     security = Security(method=method, outcomes=rule)
     estimate(good_tallies(), EVEN, EVEN, security)
     allowed = security.ledger.estimate_failure
@@ -121,7 +122,7 @@ def test_what_cannot_be_computed_is_no_bound(monkeypatch: pytest.MonkeyPatch) ->
     def breaks(*_: object) -> None:
         raise ArithmeticError("diverged")
 
-    monkeypatch.setattr(bound_module.FourIntensityBounds, "private_bits", breaks)
+    monkeypatch.setattr(TunedBounds, "private_bits", breaks)
     found = estimate(good_tallies(), EVEN, EVEN, Security())
     assert found.aborted == "no-bound"
     assert secret_length(found, 0) == 0

@@ -16,7 +16,7 @@ from scipy.optimize import linprog
 
 from bellrelay.distill.estimate import estimate
 from bellrelay.distill.event_classes import Worths
-from bellrelay.distill.four_intensity_bounds import FourIntensityBounds
+from bellrelay.distill.four_intensity import four_intensity_bounds
 from bellrelay.distill.key_length import secret_length
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.security import Method, OutcomeRule, Security
@@ -125,13 +125,15 @@ def test_a_bound_fails_no_more_often_than_it_says(
     """With failure probabilities that show in 2000 blocks, weights tuned for the truth itself."""
     model, alice, bob, pulses = LINKS[name]
     tuned = expected_tally(link_yields(model), alice, bob, pulses)
-    bounds = FourIntensityBounds(tuned, alice, bob, tuple(Outcome), expected=tuned)
+    bounds = four_intensity_bounds(tuned, alice, bob, tuple(Outcome), expected=tuned)
     found = bounds.bound(failure, worths)
     counts, truths = blocks(name, 2000, 3)
     events, errors = (sum(counts[o][i] for o in Outcome) for i in (0, 1))
     truth = truths[Outcome.PSI_MINUS] + truths[Outcome.PSI_PLUS]
     cells = found.cells
-    values = np.array([found.value(n, m) for n, m in zip(events, errors, strict=True)])
+    values = np.array(
+        [found.value(cells.counts(n, m)) for n, m in zip(events, errors, strict=True)]
+    )
     assert cells.count == 20
     right = {None: truth.private_bits(), PAIRS: truth.pairs, ERRORS: -truth.phase_errors}[worths]
     assert np.mean(values > right) <= failure
@@ -147,9 +149,9 @@ def test_the_least_favourable_photon_numbers_stay_within_the_failure_probability
     """
     model, alice, bob, pulses = LINKS["short"]
     tuned = expected_tally(link_yields(model), alice, bob, pulses)
-    bounds = FourIntensityBounds(tuned, alice, bob, tuple(Outcome), expected=tuned)
+    bounds = four_intensity_bounds(tuned, alice, bob, tuple(Outcome), expected=tuned)
     found = bounds.bound(failure, worths)
-    classes, cells = bounds._classes, found.cells
+    classes, cells = bounds.classes, found.cells
     numbers, rows = classes.typical_rows()
     worth = found.weights.worths.array()[classes.worth[numbers]]
     key = int(cells.key_cells[0])

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from known_blocks import expected_tally, link_yields, relay_yields
 
 from bellrelay.distill.event_classes import Worth, Worths
-from bellrelay.distill.four_intensity_bounds import FourIntensityBounds
+from bellrelay.distill.four_intensity import four_intensity_bounds
 from bellrelay.distill.ladder import MU, NU, Ladder, S
 from bellrelay.distill.tally import NOT_REPORTED, Tally
+from bellrelay.distill.tuned_bounds import TunedBounds
 from bellrelay.distill.weight_search import Weights
 from bellrelay.distill.weighted_counts import WeightedBound, excess, worths_allowed
 from bellrelay.physics import RelayModel
@@ -27,8 +28,8 @@ ETA = 2e-21
 BOTH = tuple(Outcome)
 
 
-def bounds_of(tally: Tally, ladder: Ladder = EVEN, tuned: bool = True) -> FourIntensityBounds:
-    return FourIntensityBounds(tally, ladder, ladder, BOTH, expected=tally if tuned else None)
+def bounds_of(tally: Tally, ladder: Ladder = EVEN, tuned: bool = True) -> TunedBounds:
+    return four_intensity_bounds(tally, ladder, ladder, BOTH, expected=tally if tuned else None)
 
 
 def short_tally(pulses: int, ladder: Ladder = EVEN) -> Tally:
@@ -105,11 +106,11 @@ def test_weights_that_gain_are_found_out() -> None:
     tally = short_tally(10**10)
     bounds = bounds_of(tally)
     found = bounds.bound(ETA, None).weights
-    assert excess(bounds._classes, found) < 0.0
+    assert excess(bounds.classes, found) < 0.0
     raised = found.lowered(-1e-3 / found.scale)
-    assert excess(bounds._classes, raised) > 0.0
+    assert excess(bounds.classes, raised) > 0.0
     greedy = Weights(found.weights, Worths(-1.0, -9.0, 1.0), found.scale)
-    assert excess(bounds._classes, greedy) > 0.0
+    assert excess(bounds.classes, greedy) > 0.0
     assert not worths_allowed(Worths(0.9, 0.9, 1.0))
     assert not worths_allowed(Worths(0.0, 0.0, 1.1))
 
@@ -149,9 +150,9 @@ def test_wrong_expectations_cost_key_and_never_make_any() -> None:
     for transmission, error in ((0.3, 0.001), (0.03, 0.2), (0.1, 0.02)):
         yields = relay_yields(lambda n, m, t=transmission, e=error: (t**2 * n * m / 2, e))
         other = expected_tally(yields, EVEN, EVEN, 4 * 10**9)
-        bounds = FourIntensityBounds(tally, EVEN, EVEN, BOTH, expected=other)
+        bounds = four_intensity_bounds(tally, EVEN, EVEN, BOTH, expected=other)
         assert bounds.private_bits(ETA)[0] < best
-        assert excess(bounds._classes, bounds.bound(ETA, None).weights) < 0.0
+        assert excess(bounds.classes, bounds.bound(ETA, None).weights) < 0.0
 
 
 @pytest.mark.parametrize("pulses", [2 * 10**9, 10**11])
@@ -167,7 +168,7 @@ def test_weights_of_the_family_do_not_depend_on_the_settings() -> None:
     """
     tally = short_tally(4 * 10**9)
     rng = np.random.default_rng(3)
-    cells = bounds_of(tally)._classes.cells
+    cells = bounds_of(tally).classes.cells
     shares = cells.counts(tally.n, tally.m) / tally.n.sum()
     found = []
     for _ in range(3):
@@ -210,5 +211,5 @@ def test_a_bound_is_a_weighted_sum_less_what_failure_costs() -> None:
     found: WeightedBound = bounds_of(tally).bound(ETA, None)
     counts = found.cells.counts(tally.n, tally.m)
     by_hand = float(found.weights.weights @ counts) + math.log(ETA) / found.weights.scale
-    assert found.value(tally.n, tally.m) == pytest.approx(by_hand)
+    assert found.value(counts) == pytest.approx(by_hand)
     assert found.log_failure == pytest.approx(-math.log(ETA))

@@ -10,7 +10,7 @@ from bellrelay.wire.outcomes import Outcome
 from .decoy_closed_form import independent_bounds
 from .decoy_linear_program import program_bounds
 from .double_scanning import double_scanning
-from .four_intensity_bounds import FourIntensityBounds, vacuum_lower
+from .four_intensity import four_intensity_bounds, vacuum_lower
 from .ladder import Ladder
 from .security import Method
 from .tally import Tally
@@ -73,7 +73,7 @@ def bound_tally(
     small = _SMALL_SHARE * failure
     vacuum = min(vacuum_lower(tally, alice, small), float(tally.n_z))
     if method is Method.WEIGHTED_COUNTS:
-        bounds = FourIntensityBounds(tally, alice, bob, outcomes, expected)
+        bounds = four_intensity_bounds(tally, alice, bob, outcomes, expected)
         private, tangent = bounds.private_bits(failure - 3.0 * small)
         pairs, errors = 0.0, 0.0
         if told:

@@ -21,7 +21,7 @@ from scipy.optimize import linprog
 
 from .concentration import count_lower, count_upper, mean_lower, mean_upper
 from .event_classes import EventClasses, Worths
-from .four_intensity_cells import four_intensity_classes
+from .four_intensity import four_intensity_cells
 from .ladder import Ladder
 from .tally import Tally
 
@@ -112,7 +112,7 @@ def program_bounds(tally: Tally, alice: Ladder, bob: Ladder, failure: float) -> 
     failure: probability that anything is wrong. Counts that contradict themselves give (0, inf).
     Raises ArithmeticError where a program was not solved.
     """
-    classes = four_intensity_classes(tally, alice, bob)
+    classes = EventClasses(alice.sender(), bob.sender(), four_intensity_cells(tally))
     in_key = failure / 20.0
     intervals = count_intervals(classes, tally, failure - 2.0 * in_key)
     pairs, errors = (least_worth(classes, intervals, worths) for worths in (PAIRS, ERRORS))

@@ -54,10 +54,9 @@ class WeightedBound:
     weights: Weights
     log_failure: float
 
-    def value(self, n: NDArray[np.generic], m: NDArray[np.generic]) -> float:
-        """The bound, for counted events and errors; it may be negative."""
-        score = float(self.weights.weights @ self.cells.counts(n, m))
-        return score - self.log_failure / self.weights.scale
+    def value(self, counts: Floats) -> float:
+        """The bound, for (cells,) counts; it may be negative."""
+        return float(self.weights.weights @ counts) - self.log_failure / self.weights.scale
 
 
 def excess(classes: EventClasses, weights: Weights) -> float:
