@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +27,12 @@ __all__ = ["WeightSearch", "Weights"]
 
 Floats = NDArray[np.float64]
 _LN2 = math.log(2.0)
-# A search ends with so much of log(1/failure) / t to gain; far less than that term itself.
+# The optimum is found to so much of log(1/failure) / t.
 _GAP = 1e-3
 _STEPS = 100
+# Most that an exponent, or a worth, moves in one step.
 _REACH = 2.0
+# Beyond, one event decides: there is no bound to be had.
 _LARGEST_SCALE = 1.0
 
 
@@ -175,27 +178,26 @@ class WeightSearch:
             curvature += (inner * (price / slack)[:, None]).T @ inner
             if not np.all(np.isfinite(curvature)):
                 raise ArithmeticError("the search for weights diverged")
-            step = _Step(curvature, inner, slack, price, short, aim)
-            along, cost = step.towards(np.zeros(len(sides)))
-            slack_change = -short - inner @ along
-            far, far_price = _longest(slack, slack_change), _longest(price, cost)
-            ahead = float((slack + far * slack_change) @ (price + far_price * cost))
+            system = _NewtonSystem(curvature, inner, slack, price, short, aim)
+            step = system.towards(np.zeros(len(sides)))
+            far, far_price = _longest(slack, step.slack), _longest(price, step.price)
+            ahead = float((slack + far * step.slack) @ (price + far_price * step.price))
             # Never closer to the edge than is wanted, so that what is short can be made up.
             centre = max(1e-3 * apart, ahead**3 / apart**2, 0.1 * gap) / len(sides)
-            along, cost = step.towards(centre - far * far_price * slack_change * cost)
-            slack_change = -short - inner @ along
-            far, far_price = 0.99 * _longest(slack, slack_change), 0.99 * _longest(price, cost)
-            # Farther than that the exponentials are not what their derivatives say.
-            reach = max(
-                self._scale * float(np.abs(along[: len(self._counts)]).max()),
-                float(np.abs(along[len(self._counts) :]).max(initial=0.0)),
-            )
-            far = min(far, _REACH / reach) if reach > 0.0 else far
-            self._x[:moved] += far * along
-            slack = slack + far * slack_change
-            price = price + far_price * cost
+            step = system.towards(centre - far * far_price * step.slack * step.price)
+            far = min(0.99 * _longest(slack, step.slack), self._reach(step.along))
+            self._x[:moved] += far * step.along
+            slack = slack + far * step.slack
+            price = price + 0.99 * _longest(price, step.price) * step.price
             sides, tilted = self._sides(self._x)
         self._price = price
+
+    def _reach(self, along: Floats) -> float:
+        """How far a step may go: beyond, the exponentials are not what their slopes say."""
+        cells = len(self._counts)
+        exponents = self._scale * float(np.abs(along[:cells]).max())
+        worths = float(np.abs(along[cells:]).max(initial=0.0))
+        return _REACH / max(exponents, worths, _REACH)
 
     def _better_scale(self) -> float:
         """The scale at which the derivative of the optimum vanishes, as far as it shows here."""
@@ -213,7 +215,15 @@ class WeightSearch:
         return self._scale * min(3.0, max(1.0 / 3.0, factor))
 
 
-class _Step:
+class _Step(NamedTuple):
+    """Changes of the variables, of the slacks and of the prices."""
+
+    along: Floats
+    slack: Floats
+    price: Floats
+
+
+class _NewtonSystem:
     """The linear system of one iteration, factored once for predictor and corrector."""
 
     def __init__(
@@ -228,19 +238,18 @@ class _Step:
         self._slopes, self._slack, self._price = slopes, slack, price
         self._short, self._aim = short, aim
         self._unit = 1.0 / np.sqrt(curvature.diagonal() + 1e-300)
-        system = curvature * np.outer(self._unit, self._unit) + 1e-13 * np.eye(len(curvature))
+        scaled = curvature * np.outer(self._unit, self._unit) + 1e-13 * np.eye(len(curvature))
         try:
-            self._factor = cho_factor(system)
+            self._factor = cho_factor(scaled)
         except LinAlgError as error:
             raise ArithmeticError("the search for weights lost its curvature") from error
 
-    def towards(self, centre: Floats) -> tuple[Floats, Floats]:
-        """Changes of variables and of prices after which slack times price is `centre`."""
+    def towards(self, centre: Floats) -> _Step:
+        """The step after which slack times price is `centre`."""
         force = self._aim - self._slopes.T @ ((centre + self._price * self._short) / self._slack)
         along = self._unit * cho_solve(self._factor, self._unit * force)
-        slack_change = -self._short - self._slopes @ along
-        cost = (centre - self._price * slack_change) / self._slack - self._price
-        return along, cost
+        slack = -self._short - self._slopes @ along
+        return _Step(along, slack, (centre - self._price * slack) / self._slack - self._price)
 
 
 def _longest(values: Floats, change: Floats) -> float:
