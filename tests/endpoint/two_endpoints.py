@@ -138,10 +138,12 @@ class Party:
         account = PoolAccount(self.pool, self.store)
         settings = replace(
             self.settings,
-            afford=account.afford,
-            stored=account.stored,
-            shared=account.shared,
-            **changes,
+            **{
+                "afford": account.afford,
+                "stored": account.stored,
+                "shared": account.shared,
+                **changes,
+            },
         )
         self.pipeline = Pipeline(
             self.role,
@@ -238,7 +240,7 @@ def make_parties(
     return parties
 
 
-async def until_ended(*parties, blocks=1, starts=1, seconds=100.0):
+async def until_ended(*parties, blocks=1, starts=1, seconds=150.0):
     """Until every block has ended on both sides; who crashes is started again.
 
     starts : of the side that starts most often, to wait for a crash that comes at the very end.

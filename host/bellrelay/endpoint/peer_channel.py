@@ -194,7 +194,7 @@ class PeerChannel:
                 await _write(writer, frame.encode())
             if self._session.untold or time.monotonic() - spoke >= _ALIVE_S:
                 spoke = time.monotonic()
-                writer.write(self._session.alive().encode())
+                writer.write(self._session.alive(self._next).encode())
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_TELL_S):
                     await self._more.wait()

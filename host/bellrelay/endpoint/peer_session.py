@@ -137,10 +137,10 @@ class PeerSession:
         """Number of the first message that the peer may not have: where a connection begins."""
         return self._acknowledged
 
-    def alive(self) -> PeerFrame:
-        """A sign of life, which acknowledges as well."""
+    def alive(self, number: int) -> PeerFrame:
+        """A sign of life before the message of this number goes out; it acknowledges as well."""
         self._told = self._expected
-        return PeerFrame(Kind.ALIVE, acknowledged=self._expected)
+        return PeerFrame(Kind.ALIVE, sequence=number, acknowledged=self._expected)
 
     def take(self, frame: PeerFrame) -> bool:
         """Take a frame of the running session; whether it is a message (or a sign of life only).
@@ -151,12 +151,13 @@ class PeerSession:
             Not the one that comes next, or it acknowledges what was never sent.
         """
         self._acknowledge(frame.acknowledged)
-        if frame.kind is Kind.ALIVE:
-            return False
         if frame.kind is Kind.HELLO:
             raise SessionBroken("a greeting in the middle")
+        # A sign of life has the number of what comes next: what was left out is seen by it.
         if frame.sequence != self._expected:
             raise SessionBroken(f"message {frame.sequence} instead of {self._expected}")
+        if frame.kind is Kind.ALIVE:
+            return False
         self._expected += 1
         return True
 

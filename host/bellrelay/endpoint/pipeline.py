@@ -363,7 +363,10 @@ class Pipeline:
             return
         pending = row.state is BlockState.AMPLIFIED
         if pending and self._role is Role.BOB:
-            return  # Alice's to decide
+            # Alice's to decide; but she need not wait for what will not come.
+            if tell:
+                await self._say(block, Exchange.CHANNEL, Abort(str(aborted.cause)))
+            return
         if aborted.alarming:
             self.alarms += 1
         _log.warning(

@@ -5,8 +5,9 @@ Whatever is secret stays in bodies, which no representation shows. Numbers are l
 
 Frame: length of what follows (u32), then kind (u8), exchange (u8), acquisition (u32), block index
 (u64), sequence (u64), acknowledged (u64), body. ``sequence`` numbers the messages about blocks of
-one session in each direction, from 0; HELLO and ALIVE have none and say 0. ``acknowledged`` is the
-sequence that the sender expects next, so that a connection that breaks loses nothing.
+one session in each direction, from 0; an ALIVE says the number of the message that comes next, so
+that one that was left out is missed. ``acknowledged`` is the sequence that the sender expects next,
+so that a connection that breaks loses nothing.
 
 Order of the messages about one block (A Alice, B Bob; a TAG ends what its sender vouches for):
 
