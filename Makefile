@@ -24,7 +24,7 @@ run: $(VENV)/.installed-run  ## simulated photons through real gateware to annou
 	$(BIN)/bellrelay run $(RUN_ARGS)
 
 test: lint  ## style, types, layers and all tests but the long ones
-	$(BIN)/python -m pytest -n auto --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## style, types and layers
 	$(BIN)/ruff check
