@@ -129,10 +129,18 @@ def test_chain_is_the_stages_wherever_it_is_cut(
 @pytest.mark.parametrize("bin_ps", [0, 3])
 @pytest.mark.parametrize("sync", [None, SYNC])
 @pytest.mark.parametrize("extending", [False, True])
-def test_many_blocks_agree_with_the_stages(bin_ps: int, sync: int | None, extending: bool) -> None:
-    """More tags than a block of the kernel, delays longer than a block, gaps beyond 2**50 ps."""
+@pytest.mark.parametrize("gap_ps", [4000, 80_000])
+def test_many_blocks_agree_with_the_stages(
+    bin_ps: int, sync: int | None, extending: bool, gap_ps: int
+) -> None:
+    """More tags than a block of the kernel, delays longer than a block, gaps beyond 2**50 ps.
+
+    Tags close together, and far apart with some that are close.
+    """
     rng = np.random.default_rng(5)
-    t = np.cumsum(rng.integers(0, 4000, 30_000))
+    gaps = rng.integers(0, gap_ps, 30_000)
+    gaps[rng.random(gaps.size) < 0.1] //= 20
+    t = np.cumsum(gaps)
     t[20_000:] += 3 << 50
     channel = rng.choice(np.array([0, 1, 2, 3, SYNC], dtype=np.uint8), t.size)
     analysis = RecordedSettings(

@@ -56,6 +56,9 @@ __all__ = [
 TIME_LIMIT_PS = 1 << 58
 """Times lie below this in size: 3 days and 8 hours."""
 
+_NO_TAG = 256
+"""Channel of no tag."""
+
 
 class BellSlots(NamedTuple):
     """Slots with a Bell pattern, ascending.
@@ -90,6 +93,11 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
         rank_of[settings.sync_channel] = 0
         deskew_of[settings.sync_channel] = settings.sync_deskew_ps
     used = rank_of != NO_CHANNEL
+    # Twice as negative as a raw time can be positive.
+    unknown = LONG_AGO << RANK_BITS
+    offset = np.where(used, rank_of - (deskew_of << RANK_BITS), unknown)
+    channels = np.flatnonzero(used).tolist()
+    spare = RANK_MASK - len(channels)
     cells = 1 << np.arange(2 * n, dtype=np.int64)
     codes = np.asarray(settings.table, dtype=np.uint8)
     opening = first_opening(settings.early, settings.late)
@@ -98,8 +106,9 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
     return ChainPlan(
         rank_of=rank_of,
         deskew_of=deskew_of,
-        # Twice as negative as a raw time can be positive.
-        offset=np.where(used, rank_of - (deskew_of << RANK_BITS), LONG_AGO << RANK_BITS),
+        offset=offset,
+        channels=(*channels, *[_NO_TAG] * spare),
+        offsets=(*offset[channels].tolist(), *[unknown] * spare),
         reorder_ps=settings.reorder_ps,
         settle_ps=settings.reorder_ps + int(deskew_of[used].max()),
         slot_period=period,
@@ -110,6 +119,8 @@ def plan_chain(settings: RecordedSettings, histogram_bin_ps: int = 0) -> ChainPl
         # With both windows empty no slot is occupied; any number will do.
         opening=0 if opening is None else opening,
         dead_time=np.array([d.dead_time_ps for d in settings.detectors], dtype=np.int64),
+        longest_dead=max(d.dead_time_ps for d in settings.detectors),
+        one_dead_time=len({d.dead_time_ps for d in settings.detectors}) == 1,
         extending=np.array([d.extending for d in settings.detectors], dtype=np.bool_),
         bits=bits,
         cell=cell,

@@ -12,15 +12,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .chain_dense import DENSE_TABLE, follow_dense, leave_dense, open_dense
+from .chain_slots import TALLIES, count_codes, join, list_seconds
+from .chain_sparse import SparseRoom, follow_sparse, leave_sparse, sparse_room
 from .chain_state import (
     BLIND_UNTIL,
     CODE_BITS,
-    DEAD_TIME,
     FRAME_SLOT,
     FRAME_START,
-    LONG_AGO,
+    JOINT,
     NO_FRAME,
-    OUTSIDE,
     RANK_BITS,
     RANK_MASK,
     SLOT,
@@ -31,120 +32,93 @@ from .chain_state import (
     ChainState,
     Written,
 )
-from .compiled import compiled, compiled_bare, inlined
+from .compiled import compiled, compiled_bare
+from .marks import BITS, SPARE
 
-__all__ = ["BLOCK", "Scratch", "advance_block", "count_slots", "scratch"]
+__all__ = ["BLOCK", "Scratch", "advance_block", "scratch"]
 
-BLOCK = 2048
-"""Tags per block."""
+BLOCK = 4096
+"""Tags per block: with fewer, what is done once a block weighs more than what caches save."""
 
-_COPIES = 4
-"""Copies of the tally by code."""
+_VECTOR = 8
+"""Times that the widest registers hold."""
 
 _OUTSIDE = 1
 """What a kept click did in its code (`chain_state.CODE_BITS`), if not in a window."""
-
-_RANKS = RANK_MASK + 1
-_LONG, _KEEPS = np.uint64(_RANKS), np.uint64(2 * _RANKS)
-"""Where, in the table of dead intervals, their lengths stand, and which a click cannot prolong."""
 
 
 class Scratch(NamedTuple):
     """Room for what the loops know of a block.
 
-    dead: (3 * _RANKS,) int64, by rank: end of the dead interval, its length, and -1 where a
-    suppressed click leaves it alone, else 0. Sync has one that ends long ago.
-    tally: (_COPIES << CODE_BITS,) number of tags by code, in several copies. pairs: number of slots
-    with two tags, by `code << CODE_BITS | code`.
-    end, until, frame: (BLOCK,) int64, for each tag: the end of the dead interval of its detector,
-    the latest one of any, both begun by earlier tags; start of the frame.
-    code, slot: (BLOCK + 1,), at i + 1 for tag i: code, start of the slot. sync, joint: positions of
-    sync tags, and of tags whose slot is that of the tag before.
+    tally: (TALLIES,) numbers of codes, two by two (a call has not as many tags as would overflow).
+    pairs: (1 << 2 * CODE_BITS,) number of slots with two tags, by both codes.
+    For each tag, times in units of a key: until, the latest end of a dead interval begun by one
+    before, and in the lowest bit whether the tag is kept; frame, start of the frame; code, what
+    the tag did, marked `JOINT` if in the slot of the tag before, and 0 after the last tag.
+    sync, seconds: positions of sync tags, and of tags that are the second in their slot.
     """
 
-    dead: NDArray[np.int64]
-    tally: NDArray[np.int64]
+    tally: NDArray[np.uint32]
     pairs: NDArray[np.int64]
-    end: NDArray[np.int64]
     until: NDArray[np.int64]
     frame: NDArray[np.int64]
     code: NDArray[np.uint8]
-    slot: NDArray[np.int64]
     sync: NDArray[np.int32]
-    joint: NDArray[np.int32]
+    seconds: NDArray[np.int32]
+    sparse: SparseRoom
+    dense: NDArray[np.int64]
 
 
 @compiled
-def scratch(plan: ChainPlan) -> Scratch:
+def scratch() -> Scratch:
     """Room for the blocks of one call."""
-    n_detectors = plan.dead_time.size
-    dead = np.zeros(3 * _RANKS, dtype=np.int64)
-    dead[_LONG] = LONG_AGO << RANK_BITS
-    for d in range(n_detectors):
-        dead[d + 1 + _LONG] = plan.dead_time[d] << RANK_BITS
-        dead[d + 1 + _KEEPS] = 0 if plan.extending[d] else -1
     return Scratch(
-        dead,
-        np.zeros(_COPIES << CODE_BITS, dtype=np.int64),
+        np.zeros(TALLIES, dtype=np.uint32),
         np.zeros(1 << 2 * CODE_BITS, dtype=np.int64),
         np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK, dtype=np.int64),
-        np.empty(BLOCK + 1, dtype=np.uint8),
-        np.empty(BLOCK + 1, dtype=np.int64),
+        np.empty(BLOCK + _VECTOR, dtype=np.int64),
+        np.empty(BLOCK + BITS, dtype=np.uint8),
         np.empty(BLOCK + 1, dtype=np.int32),
-        np.empty(BLOCK + 1, dtype=np.int32),
+        np.empty(BLOCK + SPARE, dtype=np.int32),
+        sparse_room(BLOCK),
+        np.empty(DENSE_TABLE, dtype=np.int64),
     )
 
 
-@inlined
-def _follow(
-    keys: NDArray[np.int64], until: np.int64, frame: np.int64, extends: bool, s: Scratch
-) -> tuple[np.int64, np.int64, np.int64]:
-    """Dead time, blind interval and frame at every tag: what needs the tags before it.
-
-    The latest end of a dead interval and the start of the frame, `until` and `frame` before the
-    block, and the number of sync tags. `extends`: whether any dead interval does.
-    """
-    dead, end_of, until_of, frame_of, sync = s.dead, s.end, s.until, s.frame, s.sync
-    n_sync = np.uint64(0)
-    for i in range(keys.size):
-        key = keys[i]
-        rank = np.uint64(key) & np.uint64(RANK_MASK)
-        end = dead[rank]
-        ends = key + dead[rank + _LONG]
-        if extends:
-            ends -= (ends - end) & ((key - end) >> 63) & dead[rank + _KEEPS]
-        else:
-            ends = ends if key >= end else end
-        dead[rank] = ends
-        end_of[i] = end
-        until_of[i] = until
-        until = max(until, ends)
-        if rank == 0:
-            frame = key
-            sync[n_sync] = i
-            n_sync += np.uint64(1)
-        frame_of[i] = frame
-    return until, frame, np.int64(n_sync)
+@compiled_bare
+def _fill_frames(
+    keys: NDArray[np.int64], sync: NDArray[np.int32], frame: np.int64, frames: NDArray[np.int64]
+) -> np.int64:
+    """Start of the frame at every tag, `frame` before the first sync tag; that after the last."""
+    begin = np.int64(0)
+    for k in range(sync.size + 1):
+        end = np.int64(sync[k] if k < sync.size else keys.size)
+        here = frames[begin:]
+        # In whole vectors: what is too much will be overwritten.
+        for i in range((end - begin + _VECTOR - 1) // _VECTOR * _VECTOR):
+            here[i] = frame
+        if k < sync.size:
+            begin, frame = end, keys[end]
+    return frame
 
 
-@inlined
+@compiled_bare
 def _place(keys: NDArray[np.int64], plan: ChainPlan, s: Scratch) -> bool:
-    """Slot and code of every tag, without a branch: the compiler makes vectors of it.
+    """Code of every tag, without a branch: the compiler makes vectors of it.
 
-    False if one of them has no slot, or not in this frame: then the result is void.
+    False if one of them has no slot, or not in this frame: then the result is void. The mark
+    `JOINT` of the first tag means nothing.
     """
-    n = keys.size
-    end, until, frame, code, slot = s.end, s.until, s.frame, s.code[1 : n + 1], s.slot[1 : n + 1]
+    frame, until, code = s.frame, s.until, s.code
     # All in units of a key: the rank below a time changes neither its slot nor its window.
     unit = float(1 << RANK_BITS)
     period, last = plan.slot_period * unit, (plan.frame_length << RANK_BITS) - 1
-    opening = plan.opening << RANK_BITS
+    # What lies below the unit in `until` must not count: a time has to lie a unit before it.
+    opening = (plan.opening << RANK_BITS) + RANK_MASK
     early_start, early_end = plan.windows[0] * unit, plan.windows[1] * unit
     late_start, late_end = plan.windows[2] * unit, plan.windows[3] * unit
-    inverse, lost = 1.0 / period, np.int64(0)
-    for i in range(n):
+    inverse, lost, before = 1.0 / period, np.int64(0), keys[0]
+    for i in range(keys.size):
         key = keys[i]
         since = key - frame[i]
         lost |= since | (last - since)
@@ -153,133 +127,78 @@ def _place(keys: NDArray[np.int64], plan: ChainPlan, s: Scratch) -> bool:
         position = in_frame - np.floor((in_frame + 0.5) * inverse) * period
         early = np.int64((position >= early_start) & (position < early_end))
         late = np.int64((position >= late_start) & (position < late_end))
-        at = key - np.int64(position)
-        slot[i] = at
-        # `until` has a rank in its low bits: a time has to lie a unit before it.
-        blind = np.uint64(at + opening + RANK_MASK - until[i]) >> np.uint64(63)
-        what = (_OUTSIDE + early + 2 * late) & ~((key - end[i]) >> 63)
-        code[i] = (key & RANK_MASK) | np.int64(blind) << 3 | what << 4
+        start = key - np.int64(position)
+        blind = np.uint64(start + opening - until[i]) >> np.uint64(63)
+        what = (_OUTSIDE + early + 2 * late) & -(until[i] & 1)
+        # A sync tag begins a slot, so that frames need no look.
+        joint = np.uint64(start - before - 1) >> np.uint64(63)
+        before = key
+        code[i] = (key & RANK_MASK) | np.int64(blind) << 3 | what << 4 | np.int64(joint) << 7
     return bool(lost >= 0)
 
 
-@inlined
-def _tally(n: np.int64, s: Scratch) -> np.int64:
-    """Count the codes and list the tags whose slot is that of the tag before; their number."""
-    code, slot, joint, tally = s.code, s.slot, s.joint, s.tally
-    m = np.uint64(0)
-    for i in range(1, n + 1):
-        # In turn into copies: the next count of the same code need not wait for this one.
-        tally[np.uint64(code[i]) | np.uint64(i & (_COPIES - 1)) << np.uint64(CODE_BITS)] += 1
-        joint[m] = i
-        m += np.uint64(slot[i] == slot[i - 1])
-    joint[m] = 0
-    return np.int64(m)
+@compiled_bare
+def _slot_at(
+    at: np.int64,
+    n_before: np.int64,
+    keys: NDArray[np.int64],
+    plan: ChainPlan,
+    state: ChainState,
+    s: Scratch,
+) -> np.int64:
+    """Number of the slot of the tag at `at`, with `n_before` sync tags up to there in the block."""
+    counted = n_before - np.int64(n_before > 0 and state.scalars[FRAME_START] == NO_FRAME)
+    since = (keys[at] - s.frame[at]) >> RANK_BITS
+    # Half a unit more, and no rounding does harm.
+    in_frame = np.int64((float(since) + 0.5) / plan.slot_period)
+    return np.int64(state.scalars[FRAME_SLOT] + counted * plan.slots_per_frame + in_frame)
 
 
-@inlined
-def _join(
-    n: np.int64,
-    m: np.int64,
+@compiled_bare
+def _number(
+    begin: np.int64,
+    end: np.int64,
+    n_sync: np.int64,
+    keys: NDArray[np.int64],
     plan: ChainPlan,
     state: ChainState,
     s: Scratch,
     out: Written,
-    n_out: np.int64,
-) -> tuple[np.int64, np.int64]:
-    """Slots with more than one tag, of which each has been counted alone: put that right.
-
-    Pairs are counted, all else is done at once. A suppressed click or a sync tag opens a slot as
-    any other, with nothing in it. Bell slots are written to `out` with a tag for the slot number (0
-    for the slot that was open before) and the not-live mark in the pattern; the number of them, and
-    the pattern of the slot that stays open.
-    """
-    code, joint, cell, bell = s.code, s.joint, plan.cell, plan.bell
-    pattern_mask, multi = np.int64(bell.size - 1), np.int64(bell.size // 2)
-    flat = state.slots.reshape(2 * bell.size)
-    marked = state.scalars[SLOT_INDEX] | state.scalars[SLOT_BLIND] * bell.size
-    if joint[0] != 1:
-        flat[marked] += 1
-        out.slot[n_out], out.pattern[n_out] = 0, marked
-        n_out += np.int64(bell[marked & pattern_mask])
-    last, k = np.int64(cell[code[n]]), np.int64(0)
-    while k < m:
-        at = np.int64(joint[k])
-        if at > 1 and at < n and joint[k + 1] != at + 1:
-            pair = np.uint64(code[at - 1]) << np.uint64(CODE_BITS) | np.uint64(code[at])
-            s.pairs[pair] += 1
-            out.slot[n_out], out.pattern[n_out] = at, plan.joined[pair]
-            n_out += np.int64(bell[plan.joined[pair] & pattern_mask])
-            k += 1
-            continue
-        head = at - 1
-        if head > 0:
-            marked = cell[code[head]]
-            flat[marked] -= 1
-        while joint[k] == at:
-            one = cell[code[at]]
-            flat[one] -= 1
-            bit = one & pattern_mask
-            marked |= multi if marked & bit else 0
-            marked |= bit
-            at += 1
-            k += 1
-        if at > n:
-            return n_out, marked
-        flat[marked] += 1
-        out.slot[n_out], out.pattern[n_out] = head, marked
-        n_out += np.int64(bell[marked & pattern_mask])
-    flat[last] -= 1
-    return n_out, last
-
-
-@inlined
-def _slot_at(
-    at: np.int64, n_before: np.int64, plan: ChainPlan, state: ChainState, s: Scratch
-) -> np.int64:
-    """Number of the slot of the tag at `at`, with `n_before` sync tags up to there in the block."""
-    counted = n_before - np.int64(n_before > 0 and state.scalars[FRAME_START] == NO_FRAME)
-    since = (s.slot[at] - s.frame[at - 1]) >> RANK_BITS
-    # The start of a slot: half a period more, and no rounding does harm.
-    in_frame = np.int64((float(since) + 0.5 * plan.slot_period) / plan.slot_period)
-    return np.int64(state.scalars[FRAME_SLOT] + counted * plan.slots_per_frame + in_frame)
-
-
-@inlined
-def _number(
-    begin: np.int64, end: np.int64, plan: ChainPlan, state: ChainState, s: Scratch, out: Written
 ) -> None:
     """Write the slot numbers of the Bell slots `begin` to `end`, and take their marks apart."""
     entries, seen = plan.bell.size, np.int64(0)
     for k in range(begin, end):
-        at = np.int64(out.slot[k])
-        while s.sync[seen] < at:
+        at = np.int64(out.slot[k]) - 1
+        while seen < n_sync and s.sync[seen] <= at:
             seen += 1
-        out.slot[k] = _slot_at(at, seen, plan, state, s) if at > 0 else state.scalars[SLOT]
+        slot = _slot_at(at, seen, keys, plan, state, s) if at >= 0 else state.scalars[SLOT]
+        out.slot[k] = slot
         out.blind[k] = out.pattern[k] >= entries
         out.pattern[k] &= entries - 1
 
 
 @compiled_bare
-def count_slots(plan: ChainPlan, state: ChainState, s: Scratch) -> None:
-    """Add up what the blocks of one call have counted by code."""
-    flat = state.slots.reshape(2 * plan.bell.size)
-    codes = np.int64(1 << CODE_BITS)
-    for c in range(codes):
-        tags = np.int64(0)
-        for copy in range(_COPIES):
-            tags += s.tally[c + copy * codes]
-        flat[plan.cell[c]] += tags
-        rank, what = c & RANK_MASK, c >> 4
-        if tags > 0 and rank > 0:
-            fate = what - _OUTSIDE + OUTSIDE if what else DEAD_TIME
-            state.counts[rank - 1, fate] += tags
-    for pair in range(s.pairs.size):
-        flat[plan.cell[pair >> CODE_BITS]] -= s.pairs[pair]
-        flat[plan.cell[pair & (codes - 1)]] -= s.pairs[pair]
-        flat[plan.joined[pair]] += s.pairs[pair]
+def _leave_slots(
+    pattern: np.int64,
+    frame: np.int64,
+    n_sync: np.int64,
+    keys: NDArray[np.int64],
+    plan: ChainPlan,
+    state: ChainState,
+    s: Scratch,
+) -> None:
+    """Put frame, and slot and pattern of the last tag, into the state."""
+    scalars = state.scalars
+    scalars[SLOT] = _slot_at(np.int64(keys.size - 1), n_sync, keys, plan, state, s)
+    scalars[SLOT_INDEX] = pattern & (plan.bell.size - 1)
+    scalars[SLOT_BLIND] = np.int64(pattern >= plan.bell.size)
+    counted = n_sync - np.int64(n_sync > 0 and scalars[FRAME_START] == NO_FRAME)
+    scalars[FRAME_SLOT] += counted * plan.slots_per_frame
+    scalars[FRAME_START] = frame >> RANK_BITS
+    scalars[SYNC] += n_sync
 
 
-@inlined
+@compiled_bare
 def advance_block(
     keys: NDArray[np.int64],
     plan: ChainPlan,
@@ -287,35 +206,34 @@ def advance_block(
     s: Scratch,
     out: Written,
     n_out: np.int64,
+    ahead: NDArray[np.int64],
 ) -> np.int64:
-    """What `chain_by_tag.analyse` does, for 1 to `BLOCK` tags; -1, nothing done, if void."""
-    scalars, dead = state.scalars, s.dead
-    dead[0] = LONG_AGO << RANK_BITS
-    for d in range(state.last.size):
-        dead[d + 1] = ((state.last[d] + plan.dead_time[d]) << RANK_BITS) + d + 1
-    until, frame = scalars[BLIND_UNTIL] << RANK_BITS, scalars[FRAME_START] << RANK_BITS
-    if plan.extending.any():
-        until, frame, n_sync = _follow(keys, until, frame, True, s)
-    else:
-        until, frame, n_sync = _follow(keys, until, frame, False, s)
+    """What `chain_by_tag.analyse` does, for 1 to `BLOCK` tags; -1, nothing done, if void.
+
+    `ahead` is what will be wanted next, and may be fetched from memory meanwhile.
+    """
+    n, until = np.int64(keys.size), state.scalars[BLIND_UNTIL] << RANK_BITS
+    n_sync = follow_sparse(keys, plan, state, s.sparse, s.until, s.sync, ahead)
+    sparse = n_sync >= 0
+    if not sparse:
+        open_dense(plan, state, s.dense)
+        until, n_sync = follow_dense(keys, until, plan.extending.any(), s.dense, s.until, s.sync)
+    frame = state.scalars[FRAME_START] << RANK_BITS
+    frame = _fill_frames(keys, s.sync[:n_sync], frame, s.frame)
     if not _place(keys, plan, s):
         return np.int64(-1)
-    n = np.int64(keys.size)
-    first = _slot_at(np.int64(1), np.int64(keys[0] & RANK_MASK == 0), plan, state, s)
-    s.slot[0] = s.slot[1] - np.int64(first != scalars[SLOT])
-    m = _tally(n, s)
-    s.sync[n_sync] = BLOCK + 1
+    code = s.code
+    code[n : n + BITS] = 0
+    first = _slot_at(np.int64(0), np.int64(keys[0] & RANK_MASK == 0), keys, plan, state, s)
+    code[0] = code[0] & ~JOINT | (JOINT if first == state.scalars[SLOT] else 0)
+    count_codes(code.view(np.uint16)[: (n + 1) // 2], s.tally)
+    n_seconds = list_seconds(code.view(np.uint64)[: (n + BITS - 1) // BITS * 8], s.seconds)
     begin = n_out
-    n_out, last = _join(n, m, plan, state, s, out, begin)
-    _number(begin, n_out, plan, state, s, out)
-    scalars[SLOT] = _slot_at(n, n_sync, plan, state, s)
-    scalars[SLOT_INDEX] = last & (plan.bell.size - 1)
-    scalars[SLOT_BLIND] = np.int64(last >= plan.bell.size)
-    scalars[SYNC] += n_sync
-    counted = n_sync - np.int64(n_sync > 0 and scalars[FRAME_START] == NO_FRAME)
-    scalars[FRAME_SLOT] += counted * plan.slots_per_frame
-    scalars[FRAME_START] = frame >> RANK_BITS
-    scalars[BLIND_UNTIL] = until >> RANK_BITS
-    for d in range(state.last.size):
-        state.last[d] = (dead[d + 1] >> RANK_BITS) - plan.dead_time[d]
+    n_out, pattern = join(code, n, s.seconds[:n_seconds], plan, state, s.pairs, out, begin)
+    _number(begin, n_out, n_sync, keys, plan, state, s, out)
+    _leave_slots(pattern, frame, n_sync, keys, plan, state, s)
+    if sparse:
+        leave_sparse(keys, plan, state, s.sparse)
+    else:
+        leave_dense(until, plan, state, s.dense)
     return n_out

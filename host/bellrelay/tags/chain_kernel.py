@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .chain_block import BLOCK, Scratch, advance_block, count_slots, scratch
+from .chain_block import BLOCK, Scratch, advance_block, scratch
 from .chain_by_tag import analyse
 from .chain_order import merge_tags, merge_words, releasable
+from .chain_slots import count_slots
 from .chain_state import LATEST, LONGEST_FRAME_PS, ChainPlan, ChainState, Written
 from .compiled import compiled, compiled_bare, inlined
 
@@ -27,13 +28,14 @@ def _advance(
     s: Scratch,
     out: Written,
     n_out: int,
+    ahead: NDArray[np.int64],
 ) -> int:
     """What `analyse` does, in blocks where that can be."""
     for begin in range(0, keys.size, BLOCK):
         block = keys[begin : begin + BLOCK]
         done = np.int64(-1)
         if plan.bin_ps == 0 and plan.frame_length <= LONGEST_FRAME_PS:
-            done = advance_block(block, plan, state, s, out, np.int64(n_out))
+            done = advance_block(block, plan, state, s, out, np.int64(n_out), ahead)
         n_out = analyse(block, plan, state, out, n_out) if done < 0 else int(done)
     return n_out
 
@@ -71,10 +73,14 @@ def _release(
     n_out: int,
     wait: NDArray[np.int64],
     n: int,
+    ahead: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Analyse the keys that nothing can come before; how many wait, and Bell slots written."""
+    """Analyse the keys that nothing can come before; how many wait, and Bell slots written.
+
+    `ahead` is what will be read next.
+    """
     ready = releasable(wait, n, state.scalars[LATEST] - plan.settle_ps)
-    n_out = _advance(wait[:ready], plan, state, s, out, n_out)
+    n_out = _advance(wait[:ready], plan, state, s, out, n_out, ahead)
     return _carry(wait, ready, n), n_out
 
 
@@ -94,7 +100,7 @@ def _run_words(
     while begin < words.size and n + BLOCK <= wait.size:
         end = min(begin + _turn(n), words.size)
         n = merge_words(words[begin:end], plan, state.scalars, wait, n)
-        n, n_out = _release(plan, state, s, out, n_out, wait, n)
+        n, n_out = _release(plan, state, s, out, n_out, wait, n, words[end:])
         begin = end
     return begin, n, n_out
 
@@ -116,7 +122,7 @@ def _run_tags(
     while begin < t.size and n + BLOCK <= wait.size:
         end = min(begin + _turn(n), t.size)
         n = merge_tags(t[begin:end], channel[begin:end], plan, state.scalars, wait, n)
-        n, n_out = _release(plan, state, s, out, n_out, wait, n)
+        n, n_out = _release(plan, state, s, out, n_out, wait, n, t[end:])
         begin = end
     return begin, n, n_out
 
@@ -126,11 +132,11 @@ def drive_words(
     words: NDArray[np.int64], plan: ChainPlan, state: ChainState, out: Written
 ) -> tuple[int, NDArray[np.int64]]:
     """Blocks of words through the chain: Bell slots written, and the keys that wait."""
-    n, n_out, begin, s, wait = state.wait.size, 0, 0, scratch(plan), state.wait
+    n, n_out, begin, s, wait = state.wait.size, 0, 0, scratch(), state.wait
     while begin < words.size:
         wait = _grown(wait, n)
         begin, n, n_out = _run_words(words, begin, plan, state, s, out, n_out, wait, n)
-    count_slots(plan, state, s)
+    count_slots(s.tally, s.pairs, plan, state)
     return n_out, wait[:n].copy()
 
 
@@ -143,9 +149,9 @@ def drive_tags(
     out: Written,
 ) -> tuple[int, NDArray[np.int64]]:
     """The same for tags that are decoded already."""
-    n, n_out, begin, s, wait = state.wait.size, 0, 0, scratch(plan), state.wait
+    n, n_out, begin, s, wait = state.wait.size, 0, 0, scratch(), state.wait
     while begin < t.size:
         wait = _grown(wait, n)
         begin, n, n_out = _run_tags(t, channel, begin, plan, state, s, out, n_out, wait, n)
-    count_slots(plan, state, s)
+    count_slots(s.tally, s.pairs, plan, state)
     return n_out, wait[:n].copy()

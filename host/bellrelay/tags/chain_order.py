@@ -7,7 +7,16 @@ from numpy.typing import NDArray
 
 from bellrelay.wire.frames import TAG_CHANNEL_SHIFT, TAG_TIME_MASK
 
-from .chain_state import IGNORED, LATEST, NO_CHANNEL, OUT_OF_ORDER, RANK_BITS, ChainPlan
+from .chain_state import (
+    IGNORED,
+    LATEST,
+    LONG_AGO,
+    NO_CHANNEL,
+    OUT_OF_ORDER,
+    RANK_BITS,
+    RANK_MASK,
+    ChainPlan,
+)
 from .compiled import compiled, compiled_bare
 
 __all__ = ["merge_tags", "merge_words", "order_tags", "releasable"]
@@ -28,27 +37,42 @@ def _insert(key: int, wait: NDArray[np.int64], n: int) -> None:
 
 @compiled_bare
 def _decode(
-    words: NDArray[np.int64], offset: NDArray[np.int64], latest: int, wait: NDArray[np.int64]
+    words: NDArray[np.int64],
+    channels: tuple[int, ...],
+    offsets: tuple[int, ...],
+    keys: NDArray[np.int64],
 ) -> bool:
-    """Keys of words, without a branch; those that changed places with a neighbour are put right.
+    """Keys of words, in the order of the words, without a branch.
 
-    `wait`, one longer than `words`, begins with the last key that waits already. False, the result
-    being void, if a channel is unknown, a time negative or a raw time before the last one.
+    False, the result being void, if a channel is unknown, a time negative or a raw time before the
+    last one.
     """
-    channel_shift = np.uint64(TAG_CHANNEL_SHIFT)
-    before = latest << RANK_BITS
-    greatest, bad = wait[0], np.int64(0)
+    # Bad is what is negative: so the compiler need not make flags of comparisons.
+    bad = np.int64(0)
     for i in range(words.size):
-        word = words[i]
-        raw = (word & TAG_TIME_MASK) << RANK_BITS
-        key = raw + offset[np.uint64(word) >> channel_shift]
-        # Bad is what is negative: so the compiler need not make flags of comparisons.
-        bad |= key | (raw - before)
-        before = raw
-        wait[i] = min(greatest, key)
-        greatest = max(greatest, key)
-    wait[words.size] = greatest
+        channel = np.int64(np.uint64(words[i]) >> np.uint64(TAG_CHANNEL_SHIFT))
+        # All channels are compared: one look at a table takes longer, for it is done tag by tag.
+        offset: int | np.int64 = np.int64(LONG_AGO << RANK_BITS)
+        for k in range(RANK_MASK):
+            offset = offsets[k] if channel == channels[k] else offset
+        key = ((words[i] & TAG_TIME_MASK) << RANK_BITS) + offset
+        bad |= key
+        keys[i] = key
+    first, second = words[:-1], words[1:]
+    for i in range(second.size):
+        bad |= (second[i] & TAG_TIME_MASK) - (first[i] & TAG_TIME_MASK)
     return bool(bad >= 0)
+
+
+@compiled_bare
+def _exchange(keys: NDArray[np.int64]) -> None:
+    """Let neighbours change places where they are out of order: most that are need no more."""
+    for odd in range(2):
+        pairs = keys[odd:]
+        for j in range(pairs.size >> 1):
+            one, other = pairs[2 * j], pairs[2 * j + 1]
+            pairs[2 * j] = min(one, other)
+            pairs[2 * j + 1] = max(one, other)
 
 
 @compiled_bare
@@ -88,13 +112,14 @@ def merge_words(
 ) -> int:
     """Decode words (as int64), take the deskew off and put them in order behind `n` that wait."""
     end = n + words.size
-    if n > 0:
-        greatest = wait[n - 1]
-        if _decode(words, plan.offset, scalars[LATEST], wait[n - 1 : end]):
-            _order(wait, max(n - 1, 1), end)
-            scalars[LATEST] = words[-1] & TAG_TIME_MASK
-            return end
-        wait[n - 1] = greatest
+    if words[0] & TAG_TIME_MASK >= scalars[LATEST] and _decode(
+        words, plan.channels, plan.offsets, wait[n:end]
+    ):
+        around = max(n - 1, 0)
+        _exchange(wait[around:end])
+        _order(wait, max(around, 1), end)
+        scalars[LATEST] = words[-1] & TAG_TIME_MASK
+        return end
     for i in range(words.size):
         channel, raw = (words[i] >> TAG_CHANNEL_SHIFT) & 0xFF, words[i] & TAG_TIME_MASK
         if _admitted(raw, plan.rank_of[channel], plan, scalars):

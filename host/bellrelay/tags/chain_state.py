@@ -16,6 +16,7 @@ __all__ = [
     "FRAME_SLOT",
     "FRAME_START",
     "IGNORED",
+    "JOINT",
     "LATE",
     "LATEST",
     "LONGEST_FRAME_PS",
@@ -52,6 +53,9 @@ CODE_BITS = 6
 `what` is suppressed, outside, early or late (0 to 3); of a sync tag only the rank counts.
 """
 
+JOINT = 1 << 7
+"""Mark above a code: the tag lies in the slot of the tag before."""
+
 LONGEST_FRAME_PS = 1 << 46
 """Frames up to this length, 70 s, go the fast way."""
 
@@ -79,9 +83,11 @@ class ChainPlan(NamedTuple):
 
     Rank 0 is sync, rank d + 1 detector d. rank_of: (256,) uint8, deskew_of: (256,) int64 and
     offset: (256,) int64, by channel; `offset` is what a raw time in units of a key lacks of a key,
-    very negative where the channel is unknown. settle_ps: how far a tag may still come before the
-    latest raw time. slots_per_frame 0 stands for the slot clock. windows: (4,) int64, early and
-    late; opening: the smallest start of one. dead_time, extending: (n_detectors,). bits:
+    very negative where the channel is unknown. channels, offsets: the known channels, and `offset`
+    of each, filled up with a channel that no tag has. settle_ps: how far a tag may still come
+    before the latest raw time. slots_per_frame 0 stands for the slot clock. windows: (4,) int64,
+    early and late; opening: the smallest start of one. dead_time, extending: (n_detectors,);
+    longest_dead, one_dead_time: the greatest dead time, and whether all have it. bits:
     (n_detectors, 3) int64 by bin (outside: 0). cell: (1 << CODE_BITS,) int64 by code, the bit with
     the not-live mark above the table's indices; joined: (1 << 2 * CODE_BITS,) int32, the same for a
     slot with two tags, by both codes. codes: class codes by table index, and bell: whether it is a
@@ -91,6 +97,8 @@ class ChainPlan(NamedTuple):
     rank_of: NDArray[np.uint8]
     deskew_of: NDArray[np.int64]
     offset: NDArray[np.int64]
+    channels: tuple[int, ...]
+    offsets: tuple[int, ...]
     reorder_ps: int
     settle_ps: int
     slot_period: int
@@ -100,6 +108,8 @@ class ChainPlan(NamedTuple):
     windows: NDArray[np.int64]
     opening: int
     dead_time: NDArray[np.int64]
+    longest_dead: int
+    one_dead_time: bool
     extending: NDArray[np.bool_]
     bits: NDArray[np.int64]
     cell: NDArray[np.int64]
