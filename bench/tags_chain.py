@@ -5,8 +5,8 @@
 Workload: 4 detectors and a sync tag every 1000 slots, slots of 12.5 ns, two bins 2.5 ns apart with
 60 ps jitter, a tenth background, dead time, another cable on every channel; 8 million tags per
 second. The copy reads and writes 8 bytes per tag (`numpy.copyto`). Times are those that the thread
-runs; ratios are speed over speed of the copy, from the medians of interleaved rounds. Compilation is
-not counted. Wanted: the chain from words to outcomes at least 1/8, decoding alone at least 1/2.
+runs; ratios are speed over speed of the copy, from the medians of interleaved rounds. Compilation
+is not counted. Wanted: the chain from words to outcomes at least 1/8, decoding alone at least 1/2.
 """
 
 from __future__ import annotations
