@@ -127,7 +127,7 @@ def test_both_die_again_and_again(tmp_path, all_boundaries):
 
     def prepare(alice, bob, _network):
         async def kill():
-            for step in range(12):
+            for step in range(8):
                 for party in (alice, bob):
                     await asyncio.sleep(0.02 * step)
                     await party.stop()

@@ -185,7 +185,7 @@ class Party:
     @property
     def crashed(self):
         """Whether it died as tests have it die; any other end of it is raised."""
-        if self.task is None or not self.task.done():
+        if self.task is None or not self.task.done() or self.task.cancelled():
             return False
         error = self.task.exception()
         while isinstance(error, BaseExceptionGroup):
@@ -289,6 +289,9 @@ def play(folder, run, *, tamper=None, delay_s=0.0, prepare=None, blocks=1, start
             if task is not None:
                 await task
         finally:
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
             for party in parties:
                 await party.stop()
             await network.close()

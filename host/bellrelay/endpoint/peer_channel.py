@@ -181,8 +181,10 @@ class PeerChannel:
         finally:
             for task in (talk, listen):
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError, Exception):
-                    await task
+            # Not awaited one by one: to suppress their cancellation would be to suppress ours.
+            for task in (await asyncio.wait({talk, listen}))[0]:
+                if not task.cancelled():
+                    task.exception()
 
     async def _talk(self, writer: asyncio.StreamWriter) -> None:
         spoke = time.monotonic()
