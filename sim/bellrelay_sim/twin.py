@@ -166,7 +166,7 @@ class Twin:
         if isinstance(board, EventBoard):
             geometry = board.geometry
             t, channel = np.zeros(1, np.int64), np.zeros(1, np.uint8)
-            registers = {"stream_mask": (1,), "hist_ticks": (1,)}
+            registers = {"stream_mask": (1,)}
             script = acquisition_script(geometry, registers, t, channel, 4)
             run_script(board, script, script.clocks)
         board.close()
