@@ -179,6 +179,8 @@ class Pipeline:
             await self._room.wait_for(lambda: len(self._lists) < self._settings.max_waiting)
         row = await self._write(self._store.find, block.block)
         if row is None or not may_restart(row.state):
+            # Collected again after a start; or a relay whose log began anew says old blocks again.
+            _log.info("block ended before", block=str(block.block))
             return
         self._lists[block.block] = block
         _log.info("block complete", block=str(block.block), announced=int(block.slot.size))
