@@ -96,7 +96,7 @@ def test_messages_that_are_lost_repeated_or_exchanged(tmp_path, targets, deed):
     for number, target in enumerate(targets):
         once = Once(target, getattr(middle, deed))
         # For what does not come, a side waits in vain.
-        patience_s = 60.0 if deed == "repeat" else 1.5
+        patience_s = 60.0 if deed == "repeat" else 6.0
         end, _ = attacked(tmp_path / str(number), once, patience_s=patience_s)
         assert once.done, target
         # A verdict that comes twice is one verdict; and after these two nobody listens any more.
@@ -105,6 +105,11 @@ def test_messages_that_are_lost_repeated_or_exchanged(tmp_path, targets, deed):
             ("alice", Exchange.AMPLIFY, Kind.AMPLIFY),
             ("bob", Exchange.AMPLIFY, Kind.TAG),
         )
+        if deed == "drop" and end is BlockState.STORED:
+            # The next sign of life told of the gap: a session later, the block began anew, if
+            # nothing but its list and settings had been spoken of.
+            assert decided or target[1] in (Exchange.COMMIT, Exchange.SIFT), target
+            continue
         assert end is (BlockState.STORED if decided or last else BlockState.ABORTED), target
 
 
@@ -117,6 +122,10 @@ def test_messages_of_the_other_side_or_of_another_block(tmp_path, targets, deed)
         if deed == "reflect" and not _answered(targets, target):
             continue
         end, man = attacked(tmp_path / str(number), once, blocks)
+        if target[1] is Exchange.AMPLIFY and not once.done:
+            # Seeds are drawn: now and then correction leaves this block without a key to amplify.
+            assert end is BlockState.ABORTED, target
+            continue
         assert once.done, target
         tried += 1
         came = [f.body for s, f in man.heard if target_of(s, f) == target and f.index == blocks - 1]
