@@ -95,7 +95,7 @@ class SyntheticRun:
     bob: ListedSource
 
 
-def synthetic_run(announced=30_000, blocks=1, seed=1, ladder=LADDER):
+def synthetic_run(announced=60_000, blocks=1, seed=1, ladder=LADDER):
     """Blocks of about so many announcements each; a fresh copy of the sources."""
     run = _synthetic_run(announced, blocks, seed, ladder)
     return replace(run, blocks=list(run.blocks), alice=replace(run.alice), bob=replace(run.bob))
