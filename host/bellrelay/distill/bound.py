@@ -63,24 +63,27 @@ def bound_tally(
     failure: float,
     expected: Tally | None = None,
     told: bool = True,
+    credit_empty: bool = True,
 ) -> Bound:
     """Bound one tally; all of it is wrong with probability `failure` at most.
 
-    expected, told: see :func:`bellrelay.distill.estimate.estimate`.
+    expected, told: see :func:`bellrelay.distill.estimate.estimate`. credit_empty: see
+    :class:`~bellrelay.distill.security.Security`; without, n_vacuum is left out of private_bits.
     Raises ArithmeticError where something could not be computed, ValueError where a method does
     not know vacuum with light.
     """
     small = _SMALL_SHARE * failure
     vacuum = min(vacuum_lower(tally, alice, small), float(tally.n_z))
+    empty = vacuum if credit_empty else 0.0
     if method is Method.WEIGHTED_COUNTS:
-        bounds = four_intensity_bounds(tally, alice, bob, outcomes, expected)
+        bounds = four_intensity_bounds(tally, alice, bob, outcomes, expected, credit_empty)
         private, tangent = bounds.private_bits(failure - 3.0 * small)
         pairs, errors = 0.0, 0.0
         if told:
             pairs, errors = bounds.pairs_lower(small), bounds.phase_errors_upper(small)
     elif method is Method.DOUBLE_SCANNING:
         worst = double_scanning(tally, alice, bob, failure - 3.0 * small)
-        private = worst.private_bits + vacuum
+        private = worst.private_bits + empty
         tangent = worst.phase_errors / worst.pairs if worst.pairs > 0.0 else 0.5
         pairs, errors = independent_bounds(tally, alice, bob, 2.0 * small)
     else:
@@ -88,7 +91,7 @@ def bound_tally(
         bounded = program_bounds if by_program else independent_bounds
         pairs, errors = bounded(tally, alice, bob, failure - small)
         tangent = min(0.5, errors / pairs) if pairs > 0.0 else 0.5
-        private = pairs * (1.0 - float(binary_entropy(tangent))) + vacuum
+        private = pairs * (1.0 - float(binary_entropy(tangent))) + empty
     pairs = min(pairs, float(tally.n_z))
     return Bound(
         outcomes,

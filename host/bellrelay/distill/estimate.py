@@ -118,7 +118,17 @@ def estimate(
     share = ledger.estimate_failure / len(groups)
     try:
         bounds = tuple(
-            bound_tally(security.method, outcomes, tally, alice, bob, share, tuned, told)
+            bound_tally(
+                security.method,
+                outcomes,
+                tally,
+                alice,
+                bob,
+                share,
+                tuned,
+                told,
+                security.credit_empty,
+            )
             for outcomes, tally, tuned in groups
         )
     except ArithmeticError:

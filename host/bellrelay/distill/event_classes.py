@@ -59,12 +59,15 @@ class Cells:
     events are counted. split: (a, b) bool, of them those whose errors are, too. key: (a, b) bool,
     of the reported ones those that make key.
 
+    credit_empty: whether a bit that Alice sent without a photon is worth anything.
+
     Cells are numbered: reported pairs in row order, then the errors of the split ones.
     """
 
     reported: NDArray[np.bool_]
     split: NDArray[np.bool_]
     key: NDArray[np.bool_]
+    credit_empty: bool = True
 
     def __post_init__(self) -> None:
         if np.any(self.split & ~self.reported) or np.any(self.key & ~self.reported):
@@ -128,7 +131,7 @@ class EventClasses:
         for i, a in enumerate(self._alice):
             for j, b in enumerate(self._bob):
                 worth = Worth.NOTHING
-                if a.photons == 0:
+                if a.photons == 0 and self.cells.credit_empty:
                     worth = Worth.VACUUM
                 pair = a.photons == b.photons == 1
                 if not np.any(np.outer(a.high, b.high)[self.cells.split]):

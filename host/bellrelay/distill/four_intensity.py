@@ -18,7 +18,7 @@ from .tuned_bounds import TunedBounds
 __all__ = ["four_intensity_bounds", "four_intensity_cells", "vacuum_lower"]
 
 
-def four_intensity_cells(tally: Tally) -> Cells:
+def four_intensity_cells(tally: Tally, credit_empty: bool = True) -> Cells:
     """The cells that a tally reports.
 
     Key is s with s. Errors are looked at of mu and nu with mu and nu: those with the vacuum setting
@@ -29,7 +29,7 @@ def four_intensity_cells(tally: Tally) -> Cells:
     split[MU : NU + 1, MU : NU + 1] = True
     key = np.zeros_like(reported)
     key[S, S] = True
-    return Cells(reported, split & reported & (tally.m >= 0), key)
+    return Cells(reported, split & reported & (tally.m >= 0), key, credit_empty)
 
 
 def four_intensity_bounds(
@@ -38,9 +38,10 @@ def four_intensity_bounds(
     bob: Ladder,
     outcomes: Iterable[Outcome],
     expected: Tally | None = None,
+    credit_empty: bool = True,
 ) -> TunedBounds:
     """Bounds of one tally; `expected` as :class:`~bellrelay.distill.tuned_bounds.TunedBounds`."""
-    cells = four_intensity_cells(tally)
+    cells = four_intensity_cells(tally, credit_empty)
     return TunedBounds(
         alice.sender(),
         bob.sender(),

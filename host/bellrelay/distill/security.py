@@ -86,6 +86,8 @@ class Security:
     length_rule, fixed_length_bits: the latter with FIXED, and only then.
     outcomes: one bound on both Bell outcomes, or one on each, sharing the epsilons.
     method: of the bounds.
+    credit_empty: whether bits that Alice sent without a photon count as private. Not where error
+        correction tells in which bits the two differ: whoever sent Bob's bit then knows hers.
 
     Raises ValueError naming what is out of range.
     """
@@ -97,6 +99,7 @@ class Security:
     fixed_length_bits: int | None = None
     outcomes: OutcomeRule = OutcomeRule.POOLED
     method: Method = Method.WEIGHTED_COUNTS
+    credit_empty: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "length_rule", LengthRule(self.length_rule))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from bellrelay.distill.estimate import Estimate, estimate
 from bellrelay.distill.key_length import secret_length
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.reconcile.engine import Reconciler, Role
-from bellrelay.distill.security import Method, Security
+from bellrelay.distill.security import Security
 from bellrelay.distill.tally import Tally
 from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
@@ -24,21 +24,26 @@ from .config import EndpointConfig
 
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
 
-_LDPC_FROM_BITS = 200_000
-"""Below, `auto` takes Cascade: it needs many round trips, and discloses less of Alice's bits."""
-_LDPC_FROM_BITS_IF_BOB_COUNTS = 10_000
-"""In LDPC Bob says next to nothing."""
+_LDPC_FROM_BITS = 10_000_000
+"""Below, `auto` takes Cascade: it discloses and computes less, and blocks in work beside it hide
+how often it speaks."""
 
 Engine = Callable[[Role, NDArray[np.uint8], bytes, float], Reconciler]
 
 
 @dataclass(frozen=True)
 class ReconcileMethod:
-    """A way to correct errors. code : its number in messages."""
+    """A way to correct errors.
+
+    code : its number in messages. reveals : whether what Bob says tells in which bits the two
+    differ, so that Alice's empty pulses make no key; where it does not, all that he says counts as
+    disclosed. See `bellrelay.distill.reconcile.engine`.
+    """
 
     name: str
     code: int
     engine: Engine
+    reveals: bool
 
 
 def _cascade(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> Reconciler:
@@ -53,8 +58,8 @@ def _ldpc(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -
     return Ldpc(role, bits, seed, error_rate)
 
 
-_CASCADE = ReconcileMethod("cascade", 1, _cascade)
-_LDPC = ReconcileMethod("ldpc", 2, _ldpc)
+_CASCADE = ReconcileMethod("cascade", 1, _cascade, reveals=True)
+_LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False)
 
 
 @dataclass(frozen=True)
@@ -87,27 +92,19 @@ class Agreement:
         object.__setattr__(self, "digest", hashlib.sha256(text).digest())
 
     def estimate(self, tallies: Mapping[Outcome, Tally]) -> Estimate:
-        """Bounds of a block from its counts."""
-        return estimate(tallies, self.alice, self.bob, self.security)
+        """Bounds of a block from its counts, for the way in which it will be corrected."""
+        bits = sum(t.n_z for t in tallies.values())
+        security = replace(self.security, credit_empty=not self.method(bits).reveals)
+        return estimate(tallies, self.alice, self.bob, security)
 
     def secret_length(self, bounds: Estimate, leak_ec: int, discarded: int) -> int:
         """Bits of key after ``leak_ec`` bits of error correction and the hash of verification."""
         return secret_length(bounds, leak_ec, discarded, verification_bits=TAG_BITS)
 
-    @property
-    def counts_bob(self) -> bool:
-        """Whether what Bob says in correcting counts as disclosed: see `reconcile.engine`.
-
-        It does where the bounds credit bits that are secret because Alice sent no photon: who
-        knows Bob's bit there learns hers from where they differ.
-        """
-        return self.security.method is Method.WEIGHTED_COUNTS
-
     def method(self, bits: int) -> ReconcileMethod:
         """How a sifted key of this length is corrected."""
         if self.reconcile == "auto":
-            first = _LDPC_FROM_BITS_IF_BOB_COUNTS if self.counts_bob else _LDPC_FROM_BITS
-            return _LDPC if bits >= first else _CASCADE
+            return _LDPC if bits >= _LDPC_FROM_BITS else _CASCADE
         return {m.name: m for m in (_CASCADE, _LDPC)}[self.reconcile]
 
     def pool_bits(self, length: int) -> int:
@@ -123,6 +120,7 @@ class Agreement:
             "concentration": bounds.concentration,
             "length_rule": str(bounds.security.length_rule),
             "outcomes": str(bounds.security.outcomes),
+            "empty_pulses_credited": bounds.security.credit_empty,
             "n11_lower": bounds.n11_lower,
             "phase_error_upper": bounds.phase_error_upper,
             "private_bits": bounds.private_bits,

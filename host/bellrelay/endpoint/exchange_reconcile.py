@@ -23,7 +23,7 @@ from .exchange_sift import SiftedBlock
 __all__ = ["VerifiedBlock", "reconcile"]
 
 _COUNT_BITS = 64
-"""What Bob's count of errors may tell of the key: the message that carries it has so many bits."""
+"""What Bob's count of errors may tell where bits differ: the message has so many bits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +90,7 @@ async def reconcile(
     )
     errors = await _verify(run, engine, kept, disclosed)
     leak_ec = disclosed
-    if run.agreement.counts_bob:
+    if estimate.security.credit_empty:
         leak_ec += said_by_bob + _COUNT_BITS
     length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
     facts: dict[str, Any] = {
