@@ -291,7 +291,7 @@ def corrected(monkeypatch, **changes):
             setattr(made, name, value.get(role, 0) if isinstance(value, dict) else value)
         return made
 
-    method = ReconcileMethod("cascade", 1, engine)
+    method = ReconcileMethod("cascade", 1, engine, reveals=True)
     monkeypatch.setattr(Agreement, "method", lambda agreement, bits: method)
 
 
