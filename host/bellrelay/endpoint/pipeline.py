@@ -480,11 +480,16 @@ class Pipeline:
 
     async def _ask_for_earlier(self, block: BlockId) -> None:
         """Alice goes in order: what she passes over, she may have given up before we had it."""
-        passed = sorted(b for b in self._lists if b < block and b not in self._tasks)
-        passed = [b for b in passed if b not in self._early]
+        passed = []
+        for earlier in sorted(b for b in self._lists if b < block):
+            if earlier in self._tasks or earlier in self._early:
+                continue
+            row = await self._write(self._store.find, earlier)
+            # One that is further on waits for her verdict.
+            if row is not None and row.state is BlockState.COLLECTING:
+                passed.append(OpenBlock(earlier.acquisition, earlier.index, row.state))
         if passed:
-            entries = [OpenBlock(b.acquisition, b.index, BlockState.COLLECTING) for b in passed]
-            await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(entries)))
+            await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(passed)))
 
     def _alarm(self, block: BlockId, why: str) -> None:
         self.alarms += 1
