@@ -1,6 +1,6 @@
 """Announcements to stored key: two endpoint processes, 20 ms of round trip between them, over TLS.
 
-    python bench/pipeline.py [--blocks 12] [--announced 1e6] [--rtt-ms 20]
+    python bench/pipeline.py [--blocks 24] [--announced 1.5e6] [--rtt-ms 20]
 
 Announcements and choices are made from a link's probabilities beforehand. What is timed begins with
 a relay's fan-out that serves them, and ends with the last key confirmed on both disks: following,
@@ -137,6 +137,7 @@ class Plan:
     block_slots: int
     blocks: int
     rtt_s: float
+    in_flight: int
     ports: tuple[int, int]
 
 
@@ -206,7 +207,8 @@ async def serve_endpoint(plan: Plan, role: Role, reconcile: str, report) -> None
         lambda _acquisition: records,
         ThreadPoolExecutor(1),
         PipelineSettings(
-            max_in_flight=4,
+            max_in_flight=plan.in_flight,
+            max_waiting=2 * plan.in_flight,
             afford=account.afford,
             stored=account.stored,
             shared=account.shared,
@@ -307,7 +309,9 @@ def measure(arguments: argparse.Namespace, reconcile: str) -> None:
         secret = os.urandom(1 << 14)
         for role in Role:
             KeyPool.create(folder / f"{role.value}.pool", secret)
-        plan = Plan(folder, slots, blocks, arguments.rtt_ms / 1e3, free_ports())
+        plan = Plan(
+            folder, slots, blocks, arguments.rtt_ms / 1e3, arguments.in_flight, free_ports()
+        )
         queue = multiprocessing.get_context("spawn").Queue()
         processes = [in_process(serve_relay, plan), in_process(serve_delay, plan)]
         processes += [in_process(serve_endpoint, plan, role, reconcile, queue) for role in Role]
@@ -333,7 +337,7 @@ def measure(arguments: argparse.Namespace, reconcile: str) -> None:
     bare = alone(agreement(plan, reconcile), bits) / 2
     leak, least = (sum(r["leak_ec"] for r in records), sum(shannon(r) for r in records))
     print(
-        f"{reconcile}: {blocks} blocks of {bits:,} sifted bits, {arguments.rtt_ms:g} ms of round trip; "
+        f"{reconcile}: {blocks} blocks of {bits:,} sifted bits, {arguments.rtt_ms:g} ms round trip; "
         f"{key / sifted:.3f} bits of key per sifted bit, f = {leak / least:.3f}"
     )
     for label, seconds in (
@@ -356,8 +360,9 @@ def shannon(record) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--blocks", type=int, default=12)
-    parser.add_argument("--announced", type=float, default=1e6)
+    parser.add_argument("--blocks", type=int, default=24)
+    parser.add_argument("--announced", type=float, default=1.5e6)
+    parser.add_argument("--in-flight", type=int, default=16)
     parser.add_argument("--rtt-ms", type=float, default=20.0)
     parser.add_argument("--reconcile", default="cascade,ldpc")
     arguments = parser.parse_args()
