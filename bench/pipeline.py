@@ -337,8 +337,9 @@ def measure(arguments: argparse.Namespace, reconcile: str) -> None:
     bare = alone(agreement(plan, reconcile), bits) / 2
     leak, least = (sum(r["leak_ec"] for r in records), sum(shannon(r) for r in records))
     print(
-        f"{reconcile}: {blocks} blocks of {bits:,} sifted bits, {arguments.rtt_ms:g} ms round trip; "
-        f"{key / sifted:.3f} bits of key per sifted bit, f = {leak / least:.3f}"
+        f"{reconcile}: {blocks} blocks of {bits:,} sifted bits, "
+        f"{arguments.rtt_ms:g} ms round trip; f = {leak / least:.3f}, "
+        f"{key / sifted:.3f} bits of key per sifted bit"
     )
     for label, seconds in (
         ("wall time, both endpoints side by side", wall),

@@ -37,7 +37,7 @@ def run(
         str, typer.Option(help="event (fast model of the gateware) or gateware (Verilator).")
     ] = "event",
     slots: Annotated[
-        float | None, typer.Option(help="Slots to simulate; default 1e9, gateware 2e5.")
+        float | None, typer.Option(help="Slots to simulate; default 2e9, gateware 2e5.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the link's own.")] = None,
     plot: Annotated[

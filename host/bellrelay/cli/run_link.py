@@ -12,5 +12,5 @@ _LADDER = {"s": 0.51, "mu": 0.38, "nu": 0.083, "o": 0.0, "p_s": 0.5, "p_mu": 0.0
 DEFAULT_LINK: dict[str, Any] = {"alice": _LADDER, "bob": _LADDER}
 """As a link file has it; all else is the simulation's default."""
 
-DEFAULT_SLOTS = {"event": 1e9, "gateware": 2e5}
+DEFAULT_SLOTS = {"event": 2e9, "gateware": 2e5}
 """By board: enough for a key, or what Verilator does in a minute."""

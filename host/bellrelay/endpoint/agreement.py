@@ -132,6 +132,7 @@ class Agreement:
                     "phase_error_upper": b.phase_error_upper,
                     "vacuum_lower": b.vacuum_lower,
                     "private_bits": b.private_bits,
+                    "tangent": b.tangent,
                 }
                 for b in bounds.bounds
             ],
