@@ -200,7 +200,7 @@ class ReconcileSettings(Model):
     """Correction of errors."""
 
     method: Literal["auto", "ldpc", "cascade"] = Field(
-        default="auto", description="`auto`: cascade for short blocks, ldpc for long ones"
+        default="auto", description="`auto`: cascade up to ten million bits, ldpc for longer blocks"
     )
     error_rate: Annotated[float, between(0.001, 0.25)] = Field(
         default=0.02,

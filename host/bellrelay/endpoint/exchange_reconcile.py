@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from bellrelay.distill.estimate import Estimate
 from bellrelay.distill.reconcile.engine import ReconcileError, Reconciler
-from bellrelay.distill.verify import TAG_BITS, new_verification_key, tags_equal, verification_tag
+from bellrelay.distill.verify import (
+    TAG_BITS,
+    new_verification_key,
+    tags_equal,
+    verification_epsilon,
+    verification_tag,
+)
 from bellrelay.wire.peer_messages import Exchange, Kind, Start, Verified, Verify
 
 from .block import BlockAborted, BlockState, Cause
@@ -77,6 +83,8 @@ async def reconcile(
     engine = await _start(run, sifted, error_rate)
     said_by_bob = await _correct(run, engine)
     kept = engine.bits[engine.kept]
+    if verification_epsilon(kept.size) > run.agreement.security.correctness:
+        raise BlockAborted(Cause.NO_BOUND, "too long for the epsilon of correctness")
     discarded = int(engine.bits.size - kept.size)
     disclosed = engine.disclosed_bits
     await run.advance(

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -36,6 +34,7 @@ from .block import BlockAborted, BlockId, BlockState, Cause, aborted_by_peer, ma
 from .block_run import BlockRun
 from .block_store import BlockRow, BlockStore
 from .block_talk import BlockTalk, TalkOver
+from .early_frames import EarlyFrames
 from .exchange_amplify import amplify
 from .exchange_commit import commit
 from .exchange_reconcile import reconcile
@@ -43,70 +42,14 @@ from .exchange_sift import sift_block
 from .exchange_tags import ExchangeTags, TagKeys
 from .interruption import Next, after_interruption
 from .peer_channel import PeerChannel
+from .pipeline_settings import PipelineSettings
 from .source_log import SourceLog, SourceLogError
 from .verdicts import is_vouched, verdict_messages
 
 __all__ = ["Pipeline", "PipelineSettings"]
 
-_EARLY_BLOCKS = 256
-_EARLY_FRAMES = 8
 _RECORDED_POLL_S = 0.05
 _log = structlog.get_logger(__name__)
-
-
-def _no_checkpoint(_name: str) -> None:
-    pass
-
-
-def _admit_all(_block: BlockId, _source: SourceLog) -> None:
-    pass
-
-
-async def _enough() -> None:
-    pass
-
-
-def _keep() -> None:
-    pass
-
-
-def _share(_block: BlockId | None) -> None:
-    pass
-
-
-@dataclass(frozen=True)
-class PipelineSettings:
-    """What one side may choose for itself.
-
-    max_in_flight : blocks in work at once. max_waiting : complete lists that wait; what comes
-    beyond waits in the relay's log. patience_s : for the peer's next message. settle_s : for the
-    source's records of a block whose announcements are in. error_rate : assumed before a block was
-    corrected.
-
-    checkpoint : called with a name wherever this side may die, for tests. afford : waits until a
-    block's tags can be paid for; BlockAborted if never. admit : BlockAborted if a block's source
-    cannot be trusted; in a thread. stored : there may be new keys; in a thread, before the peer can
-    know that we have them. shared : the peer has been told of the block's key, or of
-    every one; in a thread.
-    """
-
-    max_in_flight: int = 4
-    max_waiting: int = 8
-    patience_s: float = 300.0
-    settle_s: float = 5.0
-    error_rate: float = 0.02
-    checkpoint: Callable[[str], None] = _no_checkpoint
-    admit: Callable[[BlockId, SourceLog], None] = _admit_all
-    afford: Callable[[], Awaitable[None]] = _enough
-    stored: Callable[[], None] = _keep
-    shared: Callable[[BlockId | None], None] = _share
-
-
-@dataclass
-class _Early:
-    """What the peer has said about a block that we have not complete yet."""
-
-    frames: deque[PeerFrame] = field(default_factory=deque)
 
 
 class Pipeline:
@@ -141,7 +84,7 @@ class Pipeline:
         self._lists: dict[BlockId, CollectedBlock] = {}
         self._talks: dict[BlockId, BlockTalk] = {}
         self._tasks: dict[BlockId, asyncio.Task[None]] = {}
-        self._early: dict[BlockId, _Early] = {}
+        self._early = EarlyFrames()
         self._verdicts: dict[BlockId, tuple[Verdict, Tag | None]] = {}
         self._inbox: asyncio.Queue[PeerFrame | None] = asyncio.Queue()
         self._room = asyncio.Condition()
@@ -270,7 +213,7 @@ class Pipeline:
             self._settings.checkpoint,
             self._settings.patience_s,
         )
-        for frame in self._early.pop(block, _Early()).frames:
+        for frame in self._early.take(block):
             talk.received(frame)
         self._talks[block] = talk
         task = self._group.create_task(self._work(block, talk), name=f"block {block}")
@@ -460,12 +403,7 @@ class Pipeline:
                 cause = row.cause or str(Cause.PROTOCOL)
                 await self._say(block, Exchange.CHANNEL, Abort(cause))
         elif self._role is Role.BOB:
-            if block not in self._early and len(self._early) >= _EARLY_BLOCKS:
-                raise PeerMessageError("more blocks begun than anybody needs")
-            early = self._early.setdefault(block, _Early())
-            if len(early.frames) >= _EARLY_FRAMES:
-                raise PeerMessageError("more said about a block than anybody says unasked")
-            early.frames.append(frame)
+            self._early.keep(block, frame)
             await self._ask_for_earlier(block)
             self._begin_blocks()
 
@@ -475,7 +413,7 @@ class Pipeline:
         elif row.state is BlockState.STORED:
             self._alarm(block, "the peer aborts a block whose key is stored here")
             return
-        self._early.pop(block, None)
+        self._early.take(block)
         await self._abort(block, aborted_by_peer(abort.cause), tell=False)
 
     async def _ask_for_earlier(self, block: BlockId) -> None:

@@ -1,0 +1,59 @@
+"""What one side of the pipeline may choose for itself, and what is called as blocks pass."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from .block import BlockId
+from .source_log import SourceLog
+
+__all__ = ["PipelineSettings"]
+
+
+def _no_checkpoint(_name: str) -> None:
+    pass
+
+
+def _admit_all(_block: BlockId, _source: SourceLog) -> None:
+    pass
+
+
+async def _enough() -> None:
+    pass
+
+
+def _keep() -> None:
+    pass
+
+
+def _share(_block: BlockId | None) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class PipelineSettings:
+    """Choices of one side; the other may make others.
+
+    max_in_flight : blocks in work at once. max_waiting : complete lists that wait; what comes
+    beyond waits in the relay's log. patience_s : for the peer's next message. settle_s : for the
+    source's records of a block whose announcements are in. error_rate : assumed before a block was
+    corrected.
+
+    checkpoint : called with a name wherever this side may die, for tests. afford : waits until a
+    block's tags can be paid for; BlockAborted if never. admit : BlockAborted if a block's source
+    cannot be trusted; in a thread. stored : there may be new keys; in a thread, before the peer can
+    know that we have them. shared : the peer has been told of the block's key, or of
+    every one; in a thread.
+    """
+
+    max_in_flight: int = 4
+    max_waiting: int = 8
+    patience_s: float = 300.0
+    settle_s: float = 5.0
+    error_rate: float = 0.02
+    checkpoint: Callable[[str], None] = _no_checkpoint
+    admit: Callable[[BlockId, SourceLog], None] = _admit_all
+    afford: Callable[[], Awaitable[None]] = _enough
+    stored: Callable[[], None] = _keep
+    shared: Callable[[BlockId | None], None] = _share
