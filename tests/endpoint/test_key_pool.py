@@ -843,7 +843,8 @@ while True:
 
 def test_kill_at_random_moments(tmp_path: Path) -> None:
     """Whatever was handed out before SIGKILL is never handed out again."""
-    secret = random.Random(1).randbytes(1 << 16)
+    # More than the fastest machine spends before it is killed.
+    secret = random.Random(1).randbytes(1 << 20)
     path = tmp_path / "pool"
     KeyPool.create(path, secret)
     chance = random.Random(2)
