@@ -82,13 +82,18 @@ class Twin:
     new_board
         Makes a board as after a reset.
     port
-        Where the host finds it.
+        Where the host finds it, from the moment that the board is ready.
     realtime
         Simulated time follows wall time; a host that does not read makes the board shed.
     halt
         Simulated time stands still after the last photon, until the host sends a command.
     tell
         Called with every event.
+
+    Raises
+    ------
+    OSError
+        No pseudo-terminal, or no place for the port's link.
     """
 
     def __init__(
@@ -112,7 +117,10 @@ class Twin:
         self.stop_requested = False
         self.reset_requested = False
         self.unplug_requested = False
+        self._compile()
         self._power_up()
+        # Last: whoever finds the port finds a board that answers at once.
+        port.plug_in()
 
     def _power_up(self) -> None:
         self.board = self._new_board()
@@ -136,7 +144,6 @@ class Twin:
 
     def run(self) -> None:
         """Serve until somebody asks to stop."""
-        self._compile()
         self._tell({"event": "port", "path": str(self._port.link), "device": self._port.path})
         before = time.monotonic()
         while not self.stop_requested:

@@ -20,22 +20,22 @@ class TwinPort:
     ----------
     link
         Path of the symbolic link that the host opens; what stands there is replaced if it is a
-        link.
-
-    Raises
-    ------
-    OSError
-        No pseudo-terminal, or no place for the link.
+        link. Nothing is there before ``plug_in``.
     """
 
     def __init__(self, link: Path) -> None:
         self.link = link
         self._master = -1
         self._target = ""
-        self.plug_in()
 
     def plug_in(self) -> None:
-        """Make a new pseudo-terminal and let the link point to it."""
+        """Make a new pseudo-terminal and let the link point to it.
+
+        Raises
+        ------
+        OSError
+            No pseudo-terminal, or no place for the link.
+        """
         master, slave = os.openpty()
         # Raw before anybody opens it: no echo of frames to the board as commands.
         tty.setraw(slave)
