@@ -26,7 +26,7 @@ from bellrelay.endpoint.config import load_endpoint_config
 from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay.endpoint.pipeline import PipelineSettings
 from bellrelay.endpoint.source_admission import SourceAdmission
-from bellrelay.relay.log_format import log_to_stderr
+from bellrelay.service.log_format import log_to_stderr
 
 
 class AdmitListed(SourceAdmission):

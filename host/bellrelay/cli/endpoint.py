@@ -58,7 +58,7 @@ def endpoint(
     import asyncio
 
     from bellrelay.endpoint.daemon import EndpointDaemon, run_endpoint
-    from bellrelay.relay.log_format import log_to_stderr
+    from bellrelay.service.log_format import log_to_stderr
 
     log_to_stderr()
 

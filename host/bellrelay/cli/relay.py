@@ -35,7 +35,7 @@ def relay(
     import asyncio
 
     from bellrelay.relay.daemon import RelayDaemon, run_relay
-    from bellrelay.relay.log_format import log_to_stderr
+    from bellrelay.service.log_format import log_to_stderr
 
     log_to_stderr()
 

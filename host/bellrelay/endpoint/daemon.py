@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -17,7 +16,8 @@ import structlog
 
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient, client_context
-from bellrelay.relay.service_notify import notify, watchdog_interval_s
+from bellrelay.service.health_server import HealthServer
+from bellrelay.service.run_service import run_service
 from bellrelay.settings.model import split_address
 from bellrelay.wire.messages import Subscribe
 
@@ -27,8 +27,8 @@ from .announcements import AnnouncementFollower
 from .block import BlockId, may_restart
 from .block_store import BlockStore
 from .config import EndpointConfig, RelaySettings
-from .health import EndpointHealth
 from .key_pool import KeyPool, KeyPoolError, Reserve
+from .metrics import endpoint_metrics
 from .peer_channel import PeerChannel
 from .peer_connection import peer_connection
 from .peer_session import PeerSession
@@ -39,7 +39,6 @@ from .source_plugin import load_source
 
 __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
 
-_STATUS_S = 5.0
 _POLL_S = 1.0
 _ROTATE_S = 3600.0
 _log = structlog.get_logger(__name__)
@@ -141,7 +140,7 @@ class EndpointDaemon:
         self.follower = AnnouncementFollower(
             relay, config.relay.id, config.block.slots, resume_position(store)
         )
-        self.health = EndpointHealth(config.health, self.status)
+        self.health = HealthServer(config.health, self.status, endpoint_metrics)
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
         stack.push_async_callback(self._end_tasks)
@@ -246,6 +245,18 @@ class EndpointDaemon:
             "alarms": self.pipeline.alarms + self.channel.alarms,
         }
 
+    def alive(self) -> bool:
+        """Whether it does its rounds: its loop does, where this is asked."""
+        return True
+
+    def status_line(self) -> str:
+        """What systemd shows."""
+        status = self.status()
+        return (
+            f"{status['state']}, {status['keys']['number']} keys, "
+            f"{len(status['pipeline']['in_work'])} blocks in work"
+        )
+
 
 def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     """Look at everything that a configuration names on this machine, without a network.
@@ -289,33 +300,4 @@ async def run_endpoint(
     ------
     As :meth:`EndpointDaemon.start`, and whatever ended it.
     """
-    daemon = EndpointDaemon(config)
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    await daemon.start()
-    on_started(daemon)
-    notify("READY=1")
-    interval = watchdog_interval_s()
-    waiter = asyncio.ensure_future(asked.wait())
-    try:
-        while not (asked.is_set() or daemon.failed.done()):
-            status = daemon.status()
-            notify(
-                "WATCHDOG=1",
-                f"STATUS={status['state']}, {status['keys']['number']} keys, "
-                f"{len(status['pipeline']['in_work'])} blocks in work",
-            )
-            ends: set[asyncio.Future[Any]] = {waiter, daemon.failed}
-            await asyncio.wait(
-                ends,
-                timeout=min(interval or _STATUS_S, _STATUS_S),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        notify("STOPPING=1")
-    finally:
-        waiter.cancel()
-        await daemon.stop()
-    if daemon.failed.done():
-        raise daemon.failed.result()
+    await run_service(EndpointDaemon(config), on_started)

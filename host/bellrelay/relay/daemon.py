@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,8 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from bellrelay.service.health_server import HealthServer
+from bellrelay.service.run_service import run_service
 from bellrelay.wire.access import AccessError
 from bellrelay.wire.decoder import DecoderCounts
 
@@ -28,16 +29,14 @@ from .announcement_log import AnnouncementLog
 from .board import BoardSession, Phase, Trouble
 from .config import ConfigError, RelayConfig
 from .fanout import FanOutServer
-from .health import HealthServer
 from .link import SerialLink
 from .log_writer import LogWriter
-from .service_notify import notify, watchdog_interval_s
+from .metrics import relay_metrics
 from .tag_spool import TagSpool
 
 __all__ = ["RelayDaemon", "run_relay"]
 
 _RETRY_S = 1.0
-_STATUS_S = 5.0
 _RATE_S = 1.0
 _SWITCH_S = 0.0005
 _log = structlog.get_logger(__name__)
@@ -169,7 +168,9 @@ class RelayDaemon:
         self._supervisor.start()
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
         await self._listen("fan_out", self.fan_out.start)
-        self.health = HealthServer(config.health, self.status, self.histogram)
+        self.health = HealthServer(
+            config.health, self.status, relay_metrics, {"/histogram": self.histogram}
+        )
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
 
@@ -314,6 +315,14 @@ class RelayDaemon:
             and self._supervisor.is_alive()
         )
 
+    def status_line(self) -> str:
+        """What systemd shows."""
+        status = self.status()
+        return (
+            f"{status['state']}, acquisition {status['acquisition']}, "
+            f"{status['log']['durable']} records, {len(status['consumers'])} consumers"
+        )
+
 
 async def run_relay(
     config: RelayConfig, on_started: Callable[[RelayDaemon], None] = lambda _daemon: None
@@ -324,44 +333,4 @@ async def run_relay(
     ------
     As :meth:`RelayDaemon.start`, and whatever ended it: OSError of a full disk, for example.
     """
-    daemon = RelayDaemon(config)
-    loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, asked.set)
-    starting = asyncio.ensure_future(daemon.start())
-    waiter = asyncio.ensure_future(asked.wait())
-    either: set[asyncio.Future[Any]] = {starting, waiter}
-    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-    if not starting.done():
-        # Stopped while the board is still being asked who it is: let that end first.
-        await asyncio.wait({starting})
-    starting.result()
-    on_started(daemon)
-    notify("READY=1")
-    interval = watchdog_interval_s()
-    told = 0.0
-    try:
-        while not (asked.is_set() or daemon.failed.done()):
-            now = time.monotonic()
-            if daemon.alive():
-                notify("WATCHDOG=1")
-            if now - told >= _STATUS_S:
-                told = now
-                status = daemon.status()
-                notify(
-                    f"STATUS={status['state']}, acquisition {status['acquisition']}, "
-                    f"{status['log']['durable']} records, {len(status['consumers'])} consumers"
-                )
-            ends: set[asyncio.Future[Any]] = {waiter, daemon.failed}
-            await asyncio.wait(
-                ends,
-                timeout=min(interval or _STATUS_S, _STATUS_S),
-                return_when=asyncio.FIRST_COMPLETED,
-            )
-        notify("STOPPING=1")
-    finally:
-        waiter.cancel()
-        await daemon.stop()
-    if daemon.failed.done():
-        raise daemon.failed.result()
+    await run_service(RelayDaemon(config), on_started)

@@ -1,0 +1,53 @@
+"""What Prometheus is told of a relay."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from bellrelay.service.health_server import Status
+
+__all__ = ["relay_metrics"]
+
+
+def relay_metrics(s: Status) -> Iterator[Metric]:
+    """Metrics of a status as :meth:`RelayDaemon.status` gives it."""
+    gauges = {
+        "up": ("1 while the board is acquiring", float(s["state"] == "running")),
+        "heartbeat_age_seconds": ("since the board's last heartbeat", s["heartbeat_age_s"]),
+        "live_fraction": ("slots in which every detector could have fired", s["live_fraction"]),
+        "log_durable_sequence": ("records durable in the log", s["log"]["durable"]),
+        "consumers": ("connections that get announcements", len(s["consumers"])),
+        "temperature_celsius": ("of the board", s["temperature_c"]),
+    }
+    for name, (text, number) in gauges.items():
+        if number is not None and not math.isnan(number):
+            yield GaugeMetricFamily(f"bellrelay_relay_{name}", text, value=number)
+    board = CounterMetricFamily(
+        "bellrelay_board", "counters of the board in this acquisition", labels=["counter"]
+    )
+    for name, number in s["counters"].items():
+        board.add_metric([name], number)
+    yield board
+    received = CounterMetricFamily(
+        "bellrelay_announcements_received",
+        "announcements that came in this acquisition",
+        labels=["outcome"],
+    )
+    lost = CounterMetricFamily(
+        "bellrelay_link_lost", "lost between board and daemon", labels=["what"]
+    )
+    link = CounterMetricFamily("bellrelay_link", "the serial line", labels=["what"])
+    for family, values in (
+        (received, s["received"]),
+        (lost, s["link_lost"]),
+        (link, s["link"]),
+    ):
+        for name, number in values.items():
+            family.add_metric([name], number)
+        yield family
+    yield CounterMetricFamily(
+        "bellrelay_gaps", "gaps recorded since the daemon started", value=s["gaps"]
+    )
