@@ -11,10 +11,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from bellrelay.relay.announcement_client import AnnouncementClient, client_context
+from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.announcement_log import AnnouncementLog
 from bellrelay.relay.config import FanOut, Tls
 from bellrelay.relay.fanout import FanOutServer
+from bellrelay.service.tls import client_context
 from bellrelay.wire.messages import Announced, From, Subscribe
 
 

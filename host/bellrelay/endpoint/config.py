@@ -15,6 +15,7 @@ from bellrelay.settings.model import (
     FileModel,
     Health,
     Model,
+    MutualTls,
     Name,
     allowed,
     between,
@@ -34,7 +35,6 @@ __all__ = [
     "SecuritySettings",
     "SourceSettings",
     "StoreSettings",
-    "Tls",
     "check_endpoint_config",
     "load_endpoint_config",
 ]
@@ -57,20 +57,12 @@ _Intensity = between(0.0, 3.0, "photons per pulse")
 _Probability = between(0.0, 1.0)
 
 
-class Tls(Model):
-    """Mutual TLS: both sides show a certificate."""
-
-    certificate: Path = Field(description="this endpoint's certificate, PEM")
-    key: Path = Field(description="its private key, PEM")
-    ca: Path = Field(description="who signs the other side's certificate, PEM")
-
-
 class RelaySettings(Model):
     """The relay whose announcements are processed."""
 
     id: Name = Field(description="its relay_id; another one's announcements are refused")
     connect: Address | None = Field(default=None, description="HOST:PORT of its fan-out")
-    tls: Tls | None = Field(default=None, description="needed with connect unless plain")
+    tls: MutualTls | None = Field(default=None, description="needed with connect unless plain")
     name: str | None = Field(
         default=None, description="name in its certificate; none: the host of connect"
     )
@@ -100,7 +92,7 @@ class PeerSettings(Model):
     listen: Address | None = Field(default=None, description="HOST:PORT; one endpoint listens")
     connect: Address | None = Field(default=None, description="HOST:PORT; the other connects")
     name: str = Field(min_length=1, max_length=253, description="name in the peer's certificate")
-    tls: Tls
+    tls: MutualTls
 
     @model_validator(mode="after")
     def _one_way(self) -> PeerSettings:

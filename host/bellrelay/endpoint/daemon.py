@@ -15,9 +15,10 @@ from typing import Any
 import structlog
 
 from bellrelay.distill.reconcile.engine import Role
-from bellrelay.relay.announcement_client import AnnouncementClient, client_context
+from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.service.health_server import HealthServer
 from bellrelay.service.run_service import run_service
+from bellrelay.service.tls import client_context
 from bellrelay.settings.model import split_address
 from bellrelay.wire.messages import Subscribe
 
@@ -52,7 +53,7 @@ def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[An
     assert relay.connect is not None
     host, port = split_address(relay.connect)
     tls = relay.tls
-    context = None if tls is None else client_context(tls.certificate, tls.key, tls.ca)
+    context = None if tls is None else client_context(*tls.files)
     name = relay.name or host
     return lambda subscribe: AnnouncementClient.tcp(host, port, subscribe, context, name)
 

@@ -4,36 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from collections.abc import Mapping
-from typing import Any
 
 import structlog
 
+from bellrelay.service.tls import certificate_names, client_context, server_context
 from bellrelay.settings.model import split_address
 
-from .config import PeerSettings, Tls
+from .config import PeerSettings
 from .peer_channel import Streams
 
-__all__ = ["PeerDialler", "PeerListener", "certificate_names", "peer_connection"]
+__all__ = ["PeerDialler", "PeerListener", "peer_connection"]
 
 _CONNECT_S = 10.0
 _LIMIT = 1 << 20
 _log = structlog.get_logger(__name__)
-
-
-def _context(tls: Tls, purpose: int) -> ssl.SSLContext:
-    context = ssl.SSLContext(purpose)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(tls.certificate, tls.key)
-    context.load_verify_locations(tls.ca)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
-
-
-def certificate_names(certificate: Mapping[str, Any]) -> set[str]:
-    """DNS names and addresses in a peer's certificate, as :mod:`ssl` gives it."""
-    return {value for kind, value in certificate.get("subjectAltName", ()) if kind != "URI"}
 
 
 class PeerDialler:
@@ -43,7 +27,7 @@ class PeerDialler:
         assert settings.connect is not None
         self._address = split_address(settings.connect)
         self._name = settings.name
-        self._context = _context(settings.tls, ssl.PROTOCOL_TLS_CLIENT)
+        self._context = client_context(*settings.tls.files)
 
     async def start(self) -> None:
         """Nothing to do beforehand."""
@@ -77,7 +61,7 @@ class PeerListener:
         self.refused = 0
         self._address = split_address(settings.listen)
         self._name = settings.name
-        self._context = _context(settings.tls, ssl.PROTOCOL_TLS_SERVER)
+        self._context = server_context(*settings.tls.files)
         self._server: asyncio.Server | None = None
         self._newest: asyncio.Queue[Streams] = asyncio.Queue()
         self._current: asyncio.StreamWriter | None = None

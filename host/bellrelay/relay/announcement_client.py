@@ -20,20 +20,11 @@ from bellrelay.wire.messages import (
     Welcome,
 )
 
-__all__ = ["AnnouncementClient", "SubscriptionRefused", "client_context"]
+__all__ = ["AnnouncementClient", "SubscriptionRefused"]
 
 
 class SubscriptionRefused(Exception):
     """The daemon does not serve what was asked for; its words."""
-
-
-def client_context(certificate: Path, key: Path, relay_ca: Path) -> ssl.SSLContext:
-    """TLS 1.3 with our certificate; the relay's must be signed by ``relay_ca`` for its name."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(certificate, key)
-    context.load_verify_locations(relay_ca)
-    return context
 
 
 class AnnouncementClient:

@@ -15,6 +15,7 @@ from typing import Any
 
 import structlog
 
+from bellrelay.service.tls import server_context
 from bellrelay.settings.model import split_address
 from bellrelay.wire.decoder import FrameDecoder
 from bellrelay.wire.frames import FrameType, encode_frame
@@ -22,7 +23,7 @@ from bellrelay.wire.messages import Announced, From, Position, Refused, Subscrib
 from bellrelay.wire.payloads import PayloadError
 
 from .announcement_log import AnnouncementLog, LogReader, LogTrimmed
-from .config import FanOut, Tls
+from .config import FanOut
 
 __all__ = ["Consumer", "FanOutServer"]
 
@@ -41,16 +42,6 @@ class Consumer:
     name: str
     sequence: int = 0
     frames: int = 0
-
-
-def server_context(tls: Tls) -> ssl.SSLContext:
-    """TLS 1.3 alone, and only with a client certificate that ``clients_ca`` has signed."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(tls.certificate, tls.key)
-    context.load_verify_locations(tls.clients_ca)
-    context.verify_mode = ssl.CERT_REQUIRED
-    return context
 
 
 class FanOutServer:
@@ -78,7 +69,8 @@ class FanOutServer:
         settings = self._settings
         if settings.listen is not None:
             host, port = split_address(settings.listen)
-            context = server_context(settings.tls) if settings.tls is not None else None
+            tls = settings.tls
+            context = tls and server_context(tls.certificate, tls.key, tls.clients_ca)
             server = await asyncio.start_server(
                 self._connected, host, port, ssl=context, limit=_BUFFER_BYTES
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import (
@@ -22,6 +23,7 @@ __all__ = [
     "FileModel",
     "Health",
     "Model",
+    "MutualTls",
     "Name",
     "allowed",
     "between",
@@ -96,6 +98,19 @@ class Health(Model):
     """/health and /metrics."""
 
     listen: Address | None = Field(default=None, description="HOST:PORT, plain HTTP; none: off")
+
+
+class MutualTls(Model):
+    """Mutual TLS: both sides show a certificate."""
+
+    certificate: Path = Field(description="our own certificate, PEM")
+    key: Path = Field(description="its private key, PEM")
+    ca: Path = Field(description="who signs the other side's certificate, PEM")
+
+    @property
+    def files(self) -> tuple[Path, Path, Path]:
+        """In the order that :mod:`bellrelay.service.tls` takes them."""
+        return self.certificate, self.key, self.ca
 
 
 class FileModel(Model):
