@@ -1,0 +1,1 @@
+"""The key management entity: store, audit, ETSI 014 service, and bridges to other key managers."""
