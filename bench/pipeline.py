@@ -35,10 +35,8 @@ from bellrelay.distill.security import Security
 from bellrelay.endpoint.agreement import Agreement
 from bellrelay.endpoint.announcements import AnnouncementFollower
 from bellrelay.endpoint.block_store import BlockStore
-from bellrelay.endpoint.config import PeerSettings
 from bellrelay.endpoint.key_pool import KeyPool, Reserve
 from bellrelay.endpoint.peer_channel import PeerChannel
-from bellrelay.endpoint.peer_connection import peer_connection
 from bellrelay.endpoint.peer_session import PeerSession
 from bellrelay.endpoint.pipeline import Pipeline, PipelineSettings
 from bellrelay.endpoint.pool_account import PoolAccount
@@ -50,6 +48,8 @@ from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.announcement_log import AnnouncementLog
 from bellrelay.relay.config import FanOut
 from bellrelay.relay.fanout import FanOutServer
+from bellrelay.service.peer_connection import peer_connection
+from bellrelay.settings.peer import PeerSettings
 from bellrelay.wire.outcomes import Outcome
 from bellrelay_sim.link import SimulatedLink
 

@@ -6,8 +6,8 @@ import ssl
 import pytest
 
 from bellrelay.cli.run_certificates import make_certificates
-from bellrelay.endpoint.config import PeerSettings
-from bellrelay.endpoint.peer_connection import PeerDialler, PeerListener
+from bellrelay.service.peer_connection import PeerDialler, PeerListener
+from bellrelay.settings.peer import PeerSettings
 
 
 @pytest.fixture(scope="module")

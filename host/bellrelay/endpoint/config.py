@@ -21,6 +21,7 @@ from bellrelay.settings.model import (
     between,
     is_loopback,
 )
+from bellrelay.settings.peer import PeerSettings
 
 __all__ = [
     "BlockSettings",
@@ -83,21 +84,6 @@ class RelaySettings(Model):
             raise allowed("connect needs tls, or plain: true to a loopback address")
         if self.plain and not is_loopback(self.connect):
             raise allowed("plain connects to a loopback address only")
-        return self
-
-
-class PeerSettings(Model):
-    """The channel between the two endpoints: always TLS, both sides with certificates."""
-
-    listen: Address | None = Field(default=None, description="HOST:PORT; one endpoint listens")
-    connect: Address | None = Field(default=None, description="HOST:PORT; the other connects")
-    name: str = Field(min_length=1, max_length=253, description="name in the peer's certificate")
-    tls: MutualTls
-
-    @model_validator(mode="after")
-    def _one_way(self) -> PeerSettings:
-        if (self.listen is None) == (self.connect is None):
-            raise allowed("either listen or connect")
         return self
 
 

@@ -17,6 +17,7 @@ import structlog
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.service.health_server import HealthServer
+from bellrelay.service.peer_connection import peer_connection
 from bellrelay.service.run_service import run_service
 from bellrelay.service.tls import client_context
 from bellrelay.settings.model import split_address
@@ -31,7 +32,6 @@ from .config import EndpointConfig, RelaySettings
 from .key_pool import KeyPool, KeyPoolError, Reserve
 from .metrics import endpoint_metrics
 from .peer_channel import PeerChannel
-from .peer_connection import peer_connection
 from .peer_session import PeerSession
 from .pipeline import Pipeline, PipelineSettings
 from .pool_account import PoolAccount

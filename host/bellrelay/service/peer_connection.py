@@ -1,4 +1,4 @@
-"""Connections between endpoints: TLS 1.3, certificates on both sides, the name that is expected."""
+"""Connections between the two sites: TLS 1.3, both with certificates, the name that is expected."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import contextlib
 
 import structlog
 
-from bellrelay.service.tls import certificate_names, client_context, server_context
 from bellrelay.settings.model import split_address
+from bellrelay.settings.peer import PeerSettings
 
-from .config import PeerSettings
-from .peer_channel import Streams
+from .tls import certificate_names, client_context, server_context
 
-__all__ = ["PeerDialler", "PeerListener", "peer_connection"]
+__all__ = ["PeerDialler", "PeerListener", "Streams", "peer_connection"]
+
+Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 _CONNECT_S = 10.0
 _LIMIT = 1 << 20
@@ -21,7 +22,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PeerDialler:
-    """The endpoint that connects."""
+    """The side that connects."""
 
     def __init__(self, settings: PeerSettings) -> None:
         assert settings.connect is not None
@@ -45,7 +46,7 @@ class PeerDialler:
 
 
 class PeerListener:
-    """The endpoint that listens. The newest connection counts: an older one may hang unnoticed.
+    """The side that listens. The newest connection counts: an older one may hang unnoticed.
 
     Attributes
     ----------
