@@ -90,7 +90,7 @@ def test_the_worst_odds_are_the_worst(ladder: Ladder) -> None:
                 c = classes._classes[k]
                 for side in (classes._alice[c.a], classes._bob[c.b]):
                     odds.append(side.low + (side.high - side.low) * rng.random(side.low.shape))
-                row = classes._row(k, *odds)
+                row = classes._rows(classes._error[[k]], *(o[None] for o in odds))[0]
                 mean = row @ values + row[key] * (key_values[classes.worth[k], 0] - values[key])
                 assert mean <= 1e-12 or means[k] > 0.0
 

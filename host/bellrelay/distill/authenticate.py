@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hmac
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from cryptography.hazmat.primitives.poly1305 import Poly1305
 
@@ -38,7 +38,7 @@ _BLOCK_BYTES = 16
 # Bits of r that are left free, of 128.
 _FREE_BITS_OF_R = 106
 _SIGNER = {Role.ALICE: b"A", Role.BOB: b"B"}
-_FORMAT = b"bellrelay transcript 1"
+_FORMAT = b"bellrelay transcript 2"
 
 
 class Forgery(Exception):
@@ -142,10 +142,14 @@ class Transcript:
         What both know and no other conversation shares: who they are, the block, the session.
     exchange
         Number of the exchange in that context, below 2^64.
+    known
+        What both must have alike besides, in pieces that are not copied: they must not be changed.
     """
 
-    def __init__(self, context: bytes, exchange: int) -> None:
-        self._parts: list[bytes] = [_FORMAT, struct.pack("<QQ", exchange, len(context)), context]
+    def __init__(self, context: bytes, exchange: int, known: Sequence[bytes] = ()) -> None:
+        sizes = (len(context), *map(len, known))
+        head = struct.pack(f"<QQ{len(sizes)}Q", exchange, len(known), *sizes)
+        self._parts: list[bytes] = [_FORMAT, head, context, *known]
         self._said = {Role.ALICE: 0, Role.BOB: 0}
         # With the head that text() puts before the parts.
         self._n_bytes = len(_signed_head(Role.ALICE, 0, 0)) + sum(map(len, self._parts))

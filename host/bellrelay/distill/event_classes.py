@@ -150,21 +150,26 @@ class EventClasses:
 
     def typical_rows(self) -> tuple[NDArray[np.intp], Floats]:
         """(rows,) numbers of classes and (rows, cells) odds, all classes, in their middle."""
-        numbers, rows = [], []
-        for k, c in enumerate(self._classes):
-            for a in self._alice[c.a].typical():
-                for b in self._bob[c.b].typical():
-                    numbers.append(k)
-                    rows.append(self._row(k, a, b))
-        return np.array(numbers), np.stack(rows)
+        found = [
+            (k, a, b)
+            for k, c in enumerate(self._classes)
+            for a in self._alice[c.a].typical()
+            for b in self._bob[c.b].typical()
+        ]
+        numbers = np.array([k for k, _, _ in found])
+        odds_a, odds_b = (np.stack([row[i] for row in found]) for i in (1, 2))
+        return numbers, self._rows(self._error[numbers], odds_a, odds_b)
 
-    def _row(self, k: int, odds_a: Floats, odds_b: Floats) -> Floats:
-        """(cells,) probability of every cell in a class; what is missing to 1 is not counted."""
-        both = np.outer(odds_a, odds_b)
-        both /= both.sum()
-        error = self._error[k]
-        right = np.where(self.cells.split, (1.0 - error) * both, both)
-        return np.concatenate([right[self.cells.reported], error * both[self.cells.split]])
+    def _rows(self, errors: Floats, odds_a: Floats, odds_b: Floats) -> Floats:
+        """(k, cells) probability of every cell; what is missing to 1 is not counted.
+
+        errors: (k,) of a class each. odds_a, odds_b: (k, settings) odds of both parties in it.
+        """
+        both = odds_a[:, :, None] * odds_b[:, None, :]
+        both /= both.sum(axis=(1, 2), keepdims=True)
+        wrong = errors[:, None, None] * both
+        right = np.where(self.cells.split, both - wrong, both)
+        return np.concatenate([right[:, self.cells.reported], wrong[:, self.cells.split]], axis=1)
 
     def worst(self, values: Floats, key_values: Floats) -> tuple[Floats, Floats]:
         """For every class whether some odds let the mean of a value over its events exceed 0.
@@ -186,13 +191,9 @@ class EventClasses:
         means = (by_b * odds_b).sum(axis=2) / total
         best = means.argmax(axis=1)
         index = np.arange(len(self))
-        rows = np.stack(
-            [
-                self._row(k, self._corners_of[k, best[k]], odds_b[k, best[k]])
-                for k in range(len(self))
-            ]
+        return means[index, best], self._rows(
+            self._error, self._corners_of[index, best], odds_b[index, best]
         )
-        return means[index, best], rows
 
 
 def _corners(photon_class: PhotonClass) -> Floats:

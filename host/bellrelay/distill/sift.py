@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from bellrelay import physics
 from bellrelay.wire.outcomes import Outcome
+from bellrelay.wire.payloads import are_outcomes
 
 __all__ = ["BASIS_X", "BASIS_Z", "Sifted", "bob_flips", "sift"]
 
@@ -48,7 +49,7 @@ class Sifted:
         )
 
 
-def bob_flips(outcome: NDArray[np.uint8], basis: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def bob_flips(outcome: NDArray[np.uint8], basis: NDArray[np.uint8] | int) -> NDArray[np.uint8]:
     """Whether Bob flips his bit: always in Z; in X after psi-minus only.
 
     Parameters
@@ -56,12 +57,14 @@ def bob_flips(outcome: NDArray[np.uint8], basis: NDArray[np.uint8]) -> NDArray[n
     outcome
         (n,) uint8, :class:`~bellrelay.wire.outcomes.Outcome`.
     basis
-        (n,) uint8, 0 Z, 1 X: of both parties.
+        0 Z, 1 X, of both parties: (n,) uint8, or one for all slots.
 
     Returns
     -------
     (n,) uint8, 0 or 1.
     """
+    if isinstance(basis, int):
+        return _FLIPS[:, basis].take(outcome)
     flips: NDArray[np.uint8] = _FLIPS[outcome, basis]
     return flips
 
@@ -98,7 +101,7 @@ def sift(
             raise ValueError(f"{name} has shape {array.shape}, outcome {outcome.shape}")
         if array.size and int(array.max()) > 1:
             raise ValueError(f"{name} holds something other than 0 and 1")
-    if not np.isin(outcome, [o.value for o in Outcome]).all():
+    if not are_outcomes(outcome):
         raise ValueError("outcome holds something other than psi-minus and psi-plus")
     index = np.flatnonzero(basis_a == basis_b).astype(np.int64)
     basis = basis_a[index]

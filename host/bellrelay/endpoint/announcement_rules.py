@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bellrelay.wire.messages import Announced, Event
-from bellrelay.wire.outcomes import Outcome
+from bellrelay.wire.payloads import are_outcomes
 
 from .block import BlockId, Cause
 
@@ -26,8 +26,6 @@ MAX_SLOT = (1 << 63) - 1
 
 _MAX_BLOCKS_AT_ONCE = 10_000
 """A relay's heartbeats come every second: no honest one passes over so many blocks in silence."""
-
-_OUTCOMES = np.array([o.value for o in Outcome], np.uint8)
 
 
 class AnnouncementBreach(Exception):
@@ -190,7 +188,7 @@ class BlockCollector:
                 yield from self._pass(int(slot[done]), record.sequence + done)
 
     def _check(self, slot: NDArray[np.uint64], outcome: NDArray[np.uint8]) -> None:
-        if not np.isin(outcome, _OUTCOMES).all():
+        if not are_outcomes(outcome):
             raise self._breach(Cause.UNKNOWN_OUTCOME, "neither psi-minus nor psi-plus")
         if int(slot.max()) > MAX_SLOT:
             raise self._breach(Cause.OUT_OF_RANGE, "beyond 2**63")

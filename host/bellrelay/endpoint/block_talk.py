@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from bellrelay.wire.peer_messages import (
@@ -20,9 +21,11 @@ from .block import BlockAborted, BlockId, Cause, aborted_by_peer
 from .exchange_tags import ExchangeTags, TagRefused
 from .key_pool import KeyPoolDry, KeyRefused
 
-__all__ = ["BlockTalk", "Message", "TalkOver"]
+__all__ = ["BlockTalk", "Encoded", "Message", "TalkOver"]
 
 _MOST_UNHEARD = 64
+_LONG_BYTES = 1 << 16
+"""Bodies beyond are parsed in a thread: the loop carries other blocks' messages meanwhile."""
 
 
 class TalkOver(Exception):
@@ -44,7 +47,24 @@ class Message(Protocol):
 
 _M = TypeVar("_M")
 Send = Callable[[Kind, Exchange, tuple[int, int], bytes], Awaitable[bool]]
-NewTags = Callable[[Exchange, bytes], ExchangeTags]
+NewTags = Callable[[Exchange, Sequence[bytes]], ExchangeTags]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A body that is made already: elsewhere, or by somebody who alone knows what is in it."""
+
+    kind: Kind
+    body: bytes = field(repr=False)
+
+    @property
+    def KIND(self) -> Kind:
+        """What the frame's header says."""
+        return self.kind
+
+    def encode(self) -> bytes:
+        """The body."""
+        return self.body
 
 
 class BlockTalk:
@@ -101,7 +121,7 @@ class BlockTalk:
 
     # ------------------------------------------------------------------- for the exchanges
 
-    def begin(self, exchange: Exchange, known: bytes = b"") -> None:
+    def begin(self, exchange: Exchange, *known: bytes) -> None:
         """Begin an exchange; ``known`` is what both must have in common besides what is said."""
         self._exchange = exchange
         self._tags = self._new_tags(exchange, known)
@@ -130,6 +150,8 @@ class BlockTalk:
             )
         assert self._tags is not None
         self._tags.heard(frame.transcribed())
+        if len(frame.body) > _LONG_BYTES:
+            return await asyncio.to_thread(self._parsed, parse, frame)
         return self._parsed(parse, frame)
 
     async def vouch(self) -> None:

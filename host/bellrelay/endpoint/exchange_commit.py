@@ -45,19 +45,18 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     ------
     BlockAborted, TalkOver
     """
-    listed = _listed(run, collected)
-    digest = hashlib.sha256(listed).digest()
+    listed, digest = await run.compute(_listed, run, collected)
     removed = await _removed(run)
     # Once a list may have led to a reveal, no other list of the same block is ever accepted, nor
     # other slots left out of it.
-    promise = hashlib.sha256(listed + removed.astype("<u8").tobytes()).digest()
+    promise = hashlib.sha256(digest + removed.astype("<u8").tobytes()).digest()
     run.checkpoint("before the list is kept")
     if not await run.write(run.store.commit_list, run.block, promise):
         raise BlockAborted(Cause.LIST_CHANGED, "not the list of the first time")
     run.checkpoint("after the list is kept")
     own = Commit(len(collected.slot), digest, tuple((int(a), int(b)) for a, b in removed))
     talk = run.talk
-    talk.begin(Exchange.COMMIT, listed)
+    talk.begin(Exchange.COMMIT, *listed)
     if run.is_alice:
         await talk.say(own)
         other = await talk.hear(Kind.COMMIT, Commit.parse)
@@ -72,20 +71,35 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         await talk.trust()
     both = union(removed, _within(run, other))
     pulses = run.end - run.first - slots_in(both)
-    kept = ~inside(both, collected.slot)
     run.record.update(
         announced=int(collected.slot.size),
         pulses=pulses,
         pulses_removed=run.end - run.first - pulses,
         list_digest=digest.hex(),
     )
-    return CommittedList(collected.slot[kept], collected.outcome[kept], pulses, digest)
+    slot, outcome = await run.compute(_without, both, collected)
+    return CommittedList(slot, outcome, pulses, digest)
 
 
-def _listed(run: BlockRun, collected: CollectedBlock) -> bytes:
+def _listed(run: BlockRun, collected: CollectedBlock) -> tuple[tuple[bytes, ...], bytes]:
+    """The list as it is vouched for, in pieces, and the digest of all of them."""
     head = f"{run.agreement.relay_id} {run.block} {run.first} {run.end}\n".encode()
     slot = np.ascontiguousarray(collected.slot, "<u8").tobytes()
-    return head + slot + collected.outcome.tobytes()
+    pieces = (head, slot, collected.outcome.tobytes())
+    hashed = hashlib.sha256()
+    for piece in pieces:
+        hashed.update(piece)
+    return pieces, hashed.digest()
+
+
+def _without(
+    ranges: Ranges, collected: CollectedBlock
+) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Slots and outcomes of the list outside the ranges."""
+    if not len(ranges):
+        return collected.slot, collected.outcome
+    kept = ~inside(ranges, collected.slot)
+    return collected.slot[kept], collected.outcome[kept]
 
 
 async def _removed(run: BlockRun) -> Ranges:

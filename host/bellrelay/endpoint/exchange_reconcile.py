@@ -23,6 +23,7 @@ from bellrelay.wire.peer_messages import Exchange, Kind, Start, Verified, Verify
 
 from .block import BlockAborted, BlockState, Cause
 from .block_run import BlockRun
+from .block_talk import Encoded
 from .exchange_commit import CommittedList
 from .exchange_sift import SiftedBlock
 
@@ -140,31 +141,19 @@ async def _correct(run: BlockRun, engine: Reconciler) -> int:
         answer = await run.compute(engine.begin)
         while True:
             if answer is not None:
-                await run.talk.say(Parities(answer))
+                await run.talk.say(Encoded(Kind.RECONCILE, answer))
                 said += len(answer)
                 messages += 1
             if engine.done:
                 break
-            message = await run.talk.hear(Kind.RECONCILE, Parities)
-            heard += len(message.body)
+            message = await run.talk.hear(Kind.RECONCILE, bytes)
+            heard += len(message)
             messages += 1
-            answer = await run.compute(engine.receive, message.body)
+            answer = await run.compute(engine.receive, message)
     except ReconcileError as error:
         raise BlockAborted(Cause.RECONCILIATION, str(error)) from None
     run.record.update(reconciliation_messages=messages)
     return 8 * (heard if run.is_alice else said)
-
-
-@dataclass(frozen=True)
-class Parities:
-    """A message of the reconciliation engine, which alone knows what is in it."""
-
-    body: bytes = field(repr=False)
-    KIND = Kind.RECONCILE
-
-    def encode(self) -> bytes:
-        """The body."""
-        return self.body
 
 
 async def _verify(

@@ -16,6 +16,7 @@ from bellrelay.wire.peer_messages import Exchange, Kind, Reveal, Tallies
 
 from .block import BlockAborted, BlockState, Cause
 from .block_run import BlockRun
+from .block_talk import Encoded
 from .exchange_commit import CommittedList
 from .source_log import SIGNAL, Choices, SourceLogError
 
@@ -41,10 +42,9 @@ async def sift_block(run: BlockRun, committed: CommittedList) -> SiftedBlock:
     BlockAborted, TalkOver
     """
     try:
-        own = await run.compute(run.source.choices, committed.slot)
+        own, reveal = await run.compute(_own_choices, run, committed)
     except SourceLogError as error:
         raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
-    reveal = Reveal(own.setting, own.bit[own.setting != SIGNAL])
     talk = run.talk
     talk.begin(Exchange.SIFT, committed.digest)
     if run.is_alice:
@@ -79,6 +79,12 @@ async def sift_block(run: BlockRun, committed: CommittedList) -> SiftedBlock:
     return sifted
 
 
+def _own_choices(run: BlockRun, committed: CommittedList) -> tuple[Choices, Encoded]:
+    own = run.source.choices(committed.slot)
+    reveal = Reveal(own.setting, own.bit[own.setting != SIGNAL])
+    return own, Encoded(Kind.REVEAL, reveal.encode())
+
+
 def _compare(own: bytes, theirs: Tallies) -> None:
     if own != theirs.digest:
         raise BlockAborted(Cause.TALLIES_DIFFER)
@@ -102,7 +108,7 @@ def _count(
     mask = key_mask(setting_a, setting_b)
     key = own.bit[mask]
     if not is_alice:
-        key = key ^ bob_flips(outcome[mask], np.full(key.size, BASIS_Z, np.uint8))
+        key = key ^ bob_flips(outcome[mask], BASIS_Z)
     text = hashlib.sha256(b"%d" % committed.pulses)
     for kind in sorted(tallies):
         text.update(b"%d" % kind)

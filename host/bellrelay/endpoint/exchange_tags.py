@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from bellrelay.distill.authenticate import (
@@ -59,7 +60,9 @@ class ExchangeTags:
     keys
         Of the pool.
     context
-        Who, which block, which session, and what both know besides.
+        Who, which block, which session.
+    known
+        What both must have alike besides.
     exchange
         Its number.
     role
@@ -69,11 +72,17 @@ class ExchangeTags:
     """
 
     def __init__(
-        self, keys: TagKeys, context: bytes, exchange: int, role: Role, epsilon: float
+        self,
+        keys: TagKeys,
+        context: bytes,
+        exchange: int,
+        role: Role,
+        epsilon: float,
+        known: Sequence[bytes] = (),
     ) -> None:
         self._keys = keys
         self._role = role
-        self._transcript = Transcript(context, exchange)
+        self._transcript = Transcript(context, exchange, known)
         self._longest = longest_transcript(epsilon, 2 * TAGS_PER_BLOCK)
 
     def said(self, message: bytes) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -226,12 +226,12 @@ class Pipeline:
             self._begin_blocks()
 
     def _tags(
-        self, block: BlockId, exchange: Exchange, session: bytes, known: bytes
+        self, block: BlockId, exchange: Exchange, session: bytes, known: Sequence[bytes]
     ) -> ExchangeTags:
         agreement = self._agreement
-        context = f"bellrelay block {block}\n".encode() + agreement.digest + session + known
+        context = f"bellrelay block {block}\n".encode() + agreement.digest + session
         epsilon = agreement.security.authentication
-        return ExchangeTags(self._tag_keys, context, exchange, self._role, epsilon)
+        return ExchangeTags(self._tag_keys, context, exchange, self._role, epsilon, known)
 
     async def _send(
         self, session: bytes, kind: Kind, exchange: Exchange, at: tuple[int, int], body: bytes

@@ -34,9 +34,16 @@ __all__ = [
     "PayloadError",
     "Response",
     "Tags",
+    "are_outcomes",
 ]
 
-_OUTCOMES = np.array([o.value for o in Outcome], np.uint8)
+_IS_OUTCOME = np.zeros(1 << 8, np.bool_)
+_IS_OUTCOME[[o.value for o in Outcome]] = True
+
+
+def are_outcomes(outcome: NDArray[np.uint8]) -> bool:
+    """Whether every value is one of :class:`~bellrelay.wire.outcomes.Outcome`."""
+    return bool(_IS_OUTCOME.take(outcome).all())
 
 
 class PayloadError(ValueError):
@@ -68,7 +75,7 @@ class Announcements:
         records = np.frombuffer(payload, "<u4", offset=16)
         outcome = (records >> OUTCOME_SHIFT).astype(np.uint8)
         offset = (records & SLOT_OFFSET_MASK).astype(np.uint64)
-        _need(bool(np.isin(outcome, _OUTCOMES).all()), "announcements: unknown outcome")
+        _need(are_outcomes(outcome), "announcements: unknown outcome")
         _need(bool((offset[1:] > offset[:-1]).all()), "announcements: slots do not increase")
         last = int(offset[-1]) if offset.size else 0
         _need(base + last < 1 << 64, "announcements: slot beyond 64 bits")
