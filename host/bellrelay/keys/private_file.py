@@ -1,0 +1,31 @@
+"""Files that nobody but their owner may read: a key that others can read is refused."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+__all__ = ["UnsafeMode", "require_private_file"]
+
+
+class UnsafeMode(OSError):
+    """Somebody else could read or change what must be secret."""
+
+    def __str__(self) -> str:
+        return str(self.args[-1])
+
+
+def require_private_file(path: Path) -> None:
+    """Raise UnsafeMode unless it is a regular file, ours, and closed to everybody else.
+
+    OSError if it is not there.
+    """
+    status = path.stat(follow_symlinks=False)
+    mode = stat.S_IMODE(status.st_mode)
+    if not stat.S_ISREG(status.st_mode):
+        raise UnsafeMode(f"{path}: not a regular file")
+    if status.st_uid != os.geteuid():
+        raise UnsafeMode(f"{path}: owned by user {status.st_uid}, not by us")
+    if mode & 0o077:
+        raise UnsafeMode(f"{path}: mode {mode:04o} lets others in; chmod go= {path}")
