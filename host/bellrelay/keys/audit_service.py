@@ -1,0 +1,98 @@
+"""The audit of a running KME: the log, its checkpoints by the clock, and the ways to SIEMs."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import structlog
+
+from .audit_checkpoint import CheckpointSigner
+from .audit_forward import AuditForwarder
+from .audit_log import AuditLog
+from .audit_settings import AuditSettings
+
+__all__ = ["AuditService", "open_audit_log"]
+
+_log = structlog.get_logger(__name__)
+
+
+def open_audit_log(settings: AuditSettings, service: str) -> AuditLog:
+    """The log of a configuration, for writing; raises as :class:`AuditLog` and the signer do."""
+    signer = None if settings.signing_key is None else CheckpointSigner(settings.signing_key)
+    return AuditLog(
+        settings.directory,
+        service,
+        segment_bytes=settings.segment_mb << 20,
+        signer=signer,
+        checkpoint_every_s=settings.checkpoint_every_s,
+        checkpoint_every_records=settings.checkpoint_every_records,
+        checkpoint_copies=settings.checkpoint_copies,
+    )
+
+
+class AuditService:
+    """Opens the log at once; sends and signs by the clock from :meth:`start` on.
+
+    Parameters
+    ----------
+    settings
+        The section `audit`.
+    service
+        The KME's id.
+
+    Attributes
+    ----------
+    log : AuditLog
+        Where to record.
+    """
+
+    def __init__(self, settings: AuditSettings, service: str) -> None:
+        self.log = open_audit_log(settings, service)
+        self._every_s = settings.checkpoint_every_s
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        try:
+            self.forwarders = [AuditForwarder(way, settings.directory) for way in settings.forward]
+        except BaseException:
+            self.log.close()
+            raise
+
+    def start(self) -> None:
+        """Begin to send and to sign."""
+        for forwarder in self.forwarders:
+            forwarder.start()
+        self._thread = threading.Thread(target=self._sign, name="audit-checkpoints", daemon=True)
+        self._thread.start()
+
+    def _sign(self) -> None:
+        while not self._stop.wait(self._every_s):
+            try:
+                self.log.checkpoint()
+            except OSError as error:
+                _log.error("no checkpoint", why=str(error))
+
+    def stop(self) -> None:
+        """Sign, close the log, and send what there is to servers that are there."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        self.log.close()
+        for forwarder in self.forwarders:
+            forwarder.stop()
+
+    def status(self) -> dict[str, Any]:
+        """Plain numbers for /health and metrics. waiting : records that are not yet with a SIEM."""
+        sequence = self.log.position.sequence
+        return {
+            "records": sequence,
+            "forward": {
+                forwarder.settings.name: {
+                    "connected": forwarder.connected,
+                    "waiting": max(0, sequence - forwarder.confirmed.sequence),
+                    "sent": forwarder.sent,
+                    "fault": forwarder.fault,
+                }
+                for forwarder in self.forwarders
+            },
+        }
