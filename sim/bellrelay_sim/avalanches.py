@@ -75,6 +75,7 @@ def avalanches(
     pending_detectors,
     sync_rng,
     sync_period,
+    sync_stretch,
     sync_delay,
     sync_jitter,
     times,
@@ -83,8 +84,8 @@ def avalanches(
 ):
     """Process all events before `horizon`; clicks go to times, channels, by (time, channel).
 
-    sync_period in ps, 0 for no sync channel. Dark counts and sync tags end at `end_time`. Returns
-    True when done, False when a buffer is full: call again with larger ones.
+    sync_period in ps, 0 for no sync channel; its clock's relative offset is sync_stretch. Dark
+    counts and sync tags end at `end_time`. Returns True when done, False when a buffer is full: call again with larger ones.
     """
     n_detectors = dead_time.shape[0]
     while True:
@@ -112,6 +113,7 @@ def avalanches(
                 kind = AFTERPULSE
         if sync_period > 0:
             tag = state[SYNC_TAG] * sync_period
+            tag += np.int64(math.floor(tag * sync_stretch + 0.5))
             if tag < end_time and tag < t:
                 t = tag
                 detector = n_detectors

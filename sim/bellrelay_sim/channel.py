@@ -20,7 +20,9 @@ class Arm:
     as far as it is common to all detectors. delay_ps: delay at the start of the acquisition beyond
     that at which a pulse lies at its nominal place in the slot. drift_ps_per_s: linear drift.
     drift_amplitude_ps, drift_period_s, drift_phase: sinusoidal drift, phase in radians at the
-    start. Raises ValueError naming the parameter that is out of range.
+    start. walk_ps: random walk, standard deviation after one second; the delay runs straight from
+    one step of the walk to the next, walk_step_s later. Raises ValueError naming the parameter that
+    is out of range.
     """
 
     eta: float = 0.1
@@ -29,12 +31,18 @@ class Arm:
     drift_amplitude_ps: float = 0.0
     drift_period_s: float = 3600.0
     drift_phase: float = 0.0
+    walk_ps: float = 0.0
+    walk_step_s: float = 1.0
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.eta <= 1.0:
             raise ValueError(f"eta must lie in 0..1, got {self.eta}")
         if not self.drift_period_s > 0.0:
             raise ValueError(f"drift_period_s must be above 0, got {self.drift_period_s}")
+        if not (self.walk_ps >= 0.0 and math.isfinite(self.walk_ps)):
+            raise ValueError(f"walk_ps must be >= 0, got {self.walk_ps}")
+        if not 1e-6 <= self.walk_step_s <= 1e6:
+            raise ValueError(f"walk_step_s must lie in 1e-6..1e6, got {self.walk_step_s}")
         for name in ("delay_ps", "drift_ps_per_s", "drift_amplitude_ps", "drift_phase"):
             if not math.isfinite(getattr(self, name)):
                 raise ValueError(f"{name} must be finite, got {getattr(self, name)}")
@@ -53,7 +61,7 @@ class Arm:
         )
 
     def delay_at(self, seconds: float) -> float:
-        """Delay in ps at a time since the acquisition's start."""
+        """Delay in ps at a time since the acquisition's start, less what the walk adds."""
         return float(arm_delay(self.delay_terms(), float(seconds)))
 
 

@@ -13,6 +13,8 @@ from bellrelay.physics import Encoding
 
 from . import avalanches as av
 from . import photons as ph
+from .arrival_delay import ArrivalDelay
+from .choices import Party
 from .detector import N_FATES, Fates
 from .link import SimulatedLink
 from .xoshiro import GAUSSIAN_CUT, seeded
@@ -22,6 +24,8 @@ _PHOTONS, _DARK, _DETECTORS, _SYNC = 16, 17, 18, 19
 _MAX_TIME = 2**62
 _FIRST_BUFFER = 1 << 16
 DEFAULT_CHUNK = 10_000_000
+MAX_STEER_PS = 100_000
+"""Furthest that a sender's delay is moved at once."""
 _Item = TypeVar("_Item", bound=np.generic)
 
 
@@ -40,11 +44,14 @@ class ClickStream:
 
     Deterministic from `link.seed`; what has been returned in total does not depend on how it was
     cut. `slots`: length of the acquisition, after which dark counts and sync tags end and all that
-    is still on its way is returned; None for no end. Raises ValueError if that is longer than the
-    time axis (2**62 ps, 53 days).
+    is still on its way is returned; None for no end. `steerable`: senders can be told to send
+    earlier or later under way; clicks are then held back for longer. Raises ValueError if the
+    acquisition is longer than the time axis (2**62 ps, 53 days).
     """
 
-    def __init__(self, link: SimulatedLink, slots: int | None = None) -> None:
+    def __init__(
+        self, link: SimulatedLink, slots: int | None = None, *, steerable: bool = False
+    ) -> None:
         longest = _MAX_TIME // link.slot_period_ps // 2
         if slots is not None and not 0 <= slots <= longest:
             raise ValueError(f"slots must lie in 0..{longest}, got {slots}")
@@ -54,6 +61,9 @@ class ClickStream:
         """Slots simulated so far."""
         detectors = link.detectors
         self._shape_detectors()
+        self._delays = tuple(ArrivalDelay(link, party) for party in Party)
+        self._reserve_ps = MAX_STEER_PS if steerable else 0
+        self._simulated_at_ps = [0.0, 0.0]
 
         self._photon_rng = seeded(link.seed, _PHOTONS)
         self._dark_rng = seeded(link.seed, _DARK)
@@ -129,6 +139,31 @@ class ClickStream:
         """Counts up to now; complete once `done`."""
         return Fates.from_table(self._fates)
 
+    def steer(self, party: Party, delay_ps: float) -> None:
+        """Have a sender send this much later, from the next slot to be simulated on.
+
+        Raises
+        ------
+        ValueError
+            The stream is not steerable, or that is more than `MAX_STEER_PS` from the delay with
+            which its last slot was simulated.
+        """
+        before = self.simulated_at_ps(party)
+        if not (self._reserve_ps and abs(delay_ps - before) <= MAX_STEER_PS):
+            raise ValueError(
+                f"{party.name.lower()} sends {before} ps later and can be moved by up to "
+                f"{self._reserve_ps} ps at once, not to {delay_ps} ps"
+            )
+        self._delays[party].commanded_ps = float(delay_ps)
+
+    def simulated_at_ps(self, party: Party) -> float:
+        """What a sender was told when its last slot was simulated."""
+        return self._simulated_at_ps[party]
+
+    def arrival_delay_ps(self, party: Party) -> float:
+        """How late a sender's light is now, without what the clocks differ by."""
+        return self._delays[party].at(self.slot)
+
     def advance(self, slots: int) -> Clicks:
         """Simulate the next `slots` slots (as many as are left) and return what is now certain.
 
@@ -138,6 +173,7 @@ class ClickStream:
         if slots < 0:
             raise ValueError(f"slots must not be negative, got {slots}")
         target = min(self.slot + slots, self.slots)
+        self._simulated_at_ps = [d.commanded_ps for d in self._delays]
         while self._point[ph.POINT_SLOT] < target:
             self._detect_photons(target)
             if self._point[ph.POINT_SLOT] < target:
@@ -158,13 +194,16 @@ class ClickStream:
 
     def _photon_horizon(self, slot: int) -> int:
         """No photon of `slot` or later is detected before this."""
-        seconds = slot * self.link.slot_period_ps * 1e-12
-        delay = min(self.link.arm_a.delay_at(seconds), self.link.arm_b.delay_at(seconds))
-        offset = self._centres.min() + delay - GAUSSIAN_CUT * self.link.pulse_sigma_ps
+        late = min(d.behind(slot) for d in self._delays)
+        offset = self._centres.min() + late - GAUSSIAN_CUT * self.link.pulse_sigma_ps
+        offset -= self._reserve_ps
         return slot * self.link.slot_period_ps + math.floor(offset) - 1
 
     def _detect_photons(self, end_slot: int) -> None:
+        # Up to where the delays' terms change, at most: `advance` comes again.
         link = self.link
+        alice, bob = (d.terms(int(self._point[ph.POINT_SLOT])) for d in self._delays)
+        end_slot = min(end_slot, alice[1], bob[1])
         if self._n_photons > self._photon_times.size // 2:
             self._photon_times = _grown(self._photon_times)
             self._photon_detectors = _grown(self._photon_detectors)
@@ -190,8 +229,8 @@ class ClickStream:
             link.slot_period_ps,
             self._centres,
             float(link.pulse_sigma_ps),
-            link.arm_a.delay_terms(),
-            link.arm_b.delay_terms(),
+            alice[0],
+            bob[0],
             self._photon_times,
             self._photon_detectors,
             self._n_photons,
@@ -223,6 +262,7 @@ class ClickStream:
                 self._pending_detectors,
                 self._sync_rng,
                 0 if sync is None else sync.slots_per_tag * self.link.slot_period_ps,
+                self.link.clock_offset_ppm * 1e-6,
                 0 if sync is None else sync.delay_ps,
                 0.0 if sync is None else float(sync.jitter_ps),
                 self._times,

@@ -12,6 +12,9 @@ from .choices import Party, SourceLog, require_seed
 from .detector import Detector, polarisation_detectors, time_bin_detectors
 from .source import Source, four_intensity
 
+# Crystals without any discipline stay well within it.
+MAX_CLOCK_OFFSET_PPM = 500.0
+
 
 @dataclass(frozen=True)
 class SyncChannel:
@@ -44,6 +47,8 @@ class SimulatedLink:
     deskew = cable_delay_ps.
 
     mode_overlap is M = |<psi_a|psi_b>|^2 for equal delays; it falls with the arms' relative delay.
+    clock_offset_ppm: how much slower the senders' common clock, and the sync channel's, runs than
+    the relay's: slot k begins at k * slot_period_ps * (1 + offset / 1e6) on the relay's.
     misalignment_z, misalignment_x: probability that Bob sends the other bit than the one he logs.
     seed: 32 bits; everything random follows from it.
 
@@ -66,6 +71,7 @@ class SimulatedLink:
     misalignment_x: float = 0.005
     detectors: tuple[Detector, ...] = field(default_factory=time_bin_detectors)
     sync: SyncChannel | None = None
+    clock_offset_ppm: float = 0.0
     seed: int = 1
 
     def __post_init__(self) -> None:
@@ -79,6 +85,11 @@ class SimulatedLink:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
         if not (math.isfinite(self.pulse_sigma_ps) and self.pulse_sigma_ps >= 0.0):
             raise ValueError(f"pulse_sigma_ps must be >= 0, got {self.pulse_sigma_ps}")
+        if not abs(self.clock_offset_ppm) <= MAX_CLOCK_OFFSET_PPM:
+            raise ValueError(
+                f"clock_offset_ppm must lie within +-{MAX_CLOCK_OFFSET_PPM:g}, "
+                f"got {self.clock_offset_ppm}"
+            )
         self._check_slot_scheme()
         self._check_detectors()
 
@@ -125,6 +136,10 @@ class SimulatedLink:
         if self.encoding is Encoding.POLARISATION or self.late_window_ps is None:
             return (self.early_window_ps,)
         return (self.early_window_ps, self.late_window_ps)
+
+    def slots_before(self, time_ps: int) -> int:
+        """Slots of the senders that begin before a time on the relay's clock, delays aside."""
+        return math.ceil(time_ps / (self.slot_period_ps * (1.0 + self.clock_offset_ppm * 1e-6)))
 
     def source_log(self, party: Party) -> SourceLog:
         """Random access to what this party chose."""

@@ -8,7 +8,8 @@ the simulation knows of it), ``reset``, ``unplugged``, ``ended``.
 
 Simulated time stands still while the host does not read, unless ``--realtime``; it passes as wall
 time does while no photons are left to give. SIGTERM ends the twin, SIGUSR1 resets the board,
-SIGUSR2 pulls its cable out and plugs it in again.
+SIGUSR2 pulls its cable out and plugs it in again. With ``--senders SOCKET`` the senders' delays are
+commanded while it runs, see :mod:`.sender_delays`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from .board_script import acquisition_script, run_script
 from .event_board import EventBoard
 from .link import SimulatedLink
 from .link_config import LinkConfigError, load_link
+from .sender_delays import SenderDelays
 from .shadowed_board import ShadowedBoard
 from .twin_port import TwinPort
 from .twin_stimulus import Stimulus
@@ -87,6 +89,8 @@ class Twin:
         Simulated time follows wall time; a host that does not read makes the board shed.
     halt
         Simulated time stands still after the last photon, until the host sends a command.
+    senders
+        Where the senders' delays are commanded.
     tell
         Called with every event.
 
@@ -105,6 +109,7 @@ class Twin:
         *,
         realtime: bool = False,
         halt: bool = False,
+        senders: SenderDelays | None = None,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
         self._link = link
@@ -113,6 +118,7 @@ class Twin:
         self._port = port
         self._realtime = realtime
         self._halt = halt
+        self._senders = senders
         self._tell = tell
         self.stop_requested = False
         self.reset_requested = False
@@ -125,13 +131,19 @@ class Twin:
     def _power_up(self) -> None:
         self.board = self._new_board()
         self._out = memoryview(b"")
-        self._stimulus = Stimulus(self._link, self._slots)
+        self._stimulus = self._new_stimulus()
         self._acquiring = self._done = False
         self._chunk = 1
         self._epoch = time.monotonic()
         self._told = 0.0
         self._owed = 0.0
         self._prepare()
+
+    def _new_stimulus(self) -> Stimulus:
+        stimulus = Stimulus(self._link, self._slots, steerable=self._senders is not None)
+        if self._senders is not None:
+            self._senders.apply(stimulus.stream)
+        return stimulus
 
     def _prepare(self) -> None:
         """The first photons are there before an acquisition begins: that is seen after it."""
@@ -157,6 +169,8 @@ class Twin:
             )
             now = time.monotonic()
             elapsed, before = now - before, now
+            if self._senders is not None and self._senders.receive():
+                self._senders.apply(self._stimulus.stream)
             if readable:
                 data = self._port.read()
                 if data:
@@ -260,7 +274,7 @@ class Twin:
             # Over: the next acquisition begins with photons of its own.
             self._tell({"event": "stopped", **self._standing()})
             self._acquiring = self._done = False
-            self._stimulus = Stimulus(self._link, self._slots)
+            self._stimulus = self._new_stimulus()
             self._prepare()
             return
         if zero is None:
@@ -325,6 +339,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
     parser.add_argument("--halt", action="store_true", help="stop time after the last photon")
     parser.add_argument("--link-rate", type=float, help="bytes per simulated second")
+    parser.add_argument("--senders", type=Path, help="socket for the senders' delays")
     parser.add_argument("--seed", type=int, help="instead of the link's own")
     parser.add_argument("--reset-after", type=float, help="reset the board after wall seconds")
     parser.add_argument("--unplug-after", type=float, help="replug the cable after wall seconds")
@@ -356,6 +371,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     port = TwinPort(args.port_link)
+    senders = None if args.senders is None else SenderDelays(args.senders)
     twin = Twin(
         link,
         slots,
@@ -363,6 +379,7 @@ def main(argv: list[str] | None = None) -> int:
         port,
         realtime=args.realtime,
         halt=args.halt,
+        senders=senders,
         tell=_tell_stdout,
     )
     _handle_signals(twin, args)
@@ -370,6 +387,8 @@ def main(argv: list[str] | None = None) -> int:
         twin.run()
     finally:
         twin.close()
+        if senders is not None:
+            senders.close()
     return 0
 
 

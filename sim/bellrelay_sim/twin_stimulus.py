@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .board import Board
+from .choices import Party
 from .clicks import ClickStream
 from .link import SimulatedLink
 
@@ -20,11 +21,13 @@ class Stimulus:
         What is simulated.
     slots
         Slots of the acquisition; dark counts and sync tags end with the last one.
+    steerable
+        Whether senders can be told to send earlier or later.
     """
 
-    def __init__(self, link: SimulatedLink, slots: int) -> None:
+    def __init__(self, link: SimulatedLink, slots: int, *, steerable: bool = False) -> None:
         self.link = link
-        self.stream = ClickStream(link, slots)
+        self.stream = ClickStream(link, slots, steerable=steerable)
         self.clicks = 0
         """Arrivals given to the board so far."""
         self._last_ps = 0
@@ -36,9 +39,9 @@ class Stimulus:
 
     def give(self, board: Board, until_ps: int) -> None:
         """Give all arrivals before ``until_ps`` to the board (or more)."""
-        stream, period = self.stream, self.link.slot_period_ps
+        stream = self.stream
         # Clicks of the last slots of a chunk come with the next one: a tick ahead is far enough.
-        target = (until_ps + board.geometry.tick_ps) // period + 1
+        target = self.link.slots_before(until_ps + board.geometry.tick_ps) + 1
         while not stream.done and stream.slot < target:
             clicks = stream.advance(target - stream.slot)
             if clicks.t.size:
@@ -47,11 +50,14 @@ class Stimulus:
                 self._last_ps = int(clicks.t[-1])
 
     def truth(self) -> dict[str, Any]:
-        """What the simulation knows: slots, arrivals and the detectors' clicks by fate."""
+        """What the simulation knows: slots, arrivals, delays now, the detectors' clicks by fate."""
         fates = self.stream.fates
         return {
             "slots": self.stream.slot,
             "clicks": self.clicks,
+            "delays_ps": {
+                party.name.lower(): self.stream.arrival_delay_ps(party) for party in Party
+            },
             "detectors": {
                 detector.name: {name: values[i] for name, values in fates.by_name().items()}
                 for i, detector in enumerate(self.link.detectors)
