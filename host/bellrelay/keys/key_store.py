@@ -38,6 +38,7 @@ from .key_requests import (
     Shortage,
 )
 from .key_states import Held, KeyState, UnitState
+from .known_keks import KekUse, kek_use, know_keks
 from .pairs import Pairs
 from .provenance import FinishedKey, Provenance
 from .sealing import Keyring
@@ -124,6 +125,7 @@ class KeyStore:
         try:
             self._database.create_tables()
             self._write(self._claim)
+            self._require_keks()
             self._reassign()
         except BaseException:
             self._database.close()
@@ -144,6 +146,16 @@ class KeyStore:
                 raise StoreError(
                     f"{self._database.name}: made with {name} {found[name]}, not {value}"
                 )
+
+    def _require_keks(self) -> None:
+        """Every KEK under which something is sealed is there, and is what it was."""
+        missing = set(self.keks()) - self._context.keyring.kek_ids
+        if missing:
+            raise StoreError(
+                f"{self._database.name}: key is sealed under {', '.join(sorted(missing))}, "
+                "which is not configured"
+            )
+        self._write(lambda t: know_keks(t, self._context.keyring))
 
     def _reassign(self) -> None:
         digest = self.pairs.digest
@@ -433,6 +445,15 @@ class KeyStore:
             return 0
         changes = store_ageing.resealed(self._context, units)
         return self._write(lambda t: store_ageing.put_resealed(t, self._context, changes))
+
+    @property
+    def kek_id(self) -> str:
+        """Of the KEK that seals now."""
+        return self._context.keyring.kek_id
+
+    def kek_use(self) -> KekUse:
+        """How long and how often the KEK was used that seals now."""
+        return self._read(lambda db: kek_use(db, self.kek_id))
 
     def keks(self) -> dict[str, int]:
         """KEKs under which something is sealed, and how many units are."""

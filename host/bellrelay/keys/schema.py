@@ -155,5 +155,7 @@ kek = Table(
     Column("kek_id", Text, primary_key=True),
     Column("first_ns", BigInteger, nullable=False),
     Column("sealed", BigInteger, nullable=False),
+    Column("known", LargeBinary, nullable=False),
 )
-"""sealed : how many blobs were made under it."""
+"""sealed : how many blobs were made under it. known : one of a known text, that tells whether a KEK
+is still the one that it was, before its blobs count as broken."""

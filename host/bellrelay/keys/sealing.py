@@ -11,7 +11,7 @@ long before that.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 __all__ = [
@@ -106,6 +106,10 @@ class Keyring:
     def kek_ids(self) -> frozenset[str]:
         """Of all KEKs that can unseal."""
         return frozenset(self._sealers)
+
+    def __iter__(self) -> Iterator[Sealer]:
+        """All of them."""
+        return iter(self._sealers.values())
 
     def seal(self, plain: bytearray | bytes, aad: bytes) -> bytes:
         """A blob under the current KEK. SealerUnavailable."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, bindparam, insert, null, select, update
+from sqlalchemy import Connection, bindparam, null, select, update
 from sqlalchemy.engine import Row
 
 from . import schema
@@ -237,12 +237,8 @@ def count_seals(transaction: Transaction, kek_id: str, number: int) -> None:
     """Remember that so many more blobs were made under a KEK."""
     if not number:
         return
-    changed = transaction.connection.execute(
+    transaction.connection.execute(
         update(schema.kek)
         .where(schema.kek.c.kek_id == kek_id)
         .values(sealed=schema.kek.c.sealed + number)
     )
-    if not changed.rowcount:
-        transaction.connection.execute(
-            insert(schema.kek).values(kek_id=kek_id, first_ns=transaction.now_ns, sealed=number)
-        )

@@ -1,0 +1,70 @@
+"""KEKs that the store has used: whether each is still the one that it was, and how worn it is.
+
+A blob that does not open counts as broken, and its key is revoked. So before anything else a KEK
+must open what it sealed when the store first met it: an HSM with another key of the same name must
+not cost every key.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, insert, select
+
+from . import schema
+from .audit_record import AuditEvent
+from .database import Transaction
+from .sealing import Keyring, SealBroken
+from .store_errors import StoreError
+
+__all__ = ["KekUse", "kek_use", "know_keks"]
+
+_TEXT = b"bellrelay: this KEK is the one that it was"
+_AAD = b"bellrelay kek 1"
+
+
+@dataclass(frozen=True)
+class KekUse:
+    """Since when (UTC, ns) a KEK was used, and for how many blobs."""
+
+    kek_id: str
+    first_ns: int
+    seals: int
+
+
+def know_keks(transaction: Transaction, keyring: Keyring) -> None:
+    """Meet the KEKs.
+
+    Raises
+    ------
+    StoreError
+        One is not what it was.
+    SealerUnavailable
+        One cannot be used.
+    """
+    connection = transaction.connection
+    rows = {row.kek_id: row for row in connection.execute(select(schema.kek))}
+    for sealer in keyring:
+        row = rows.get(sealer.kek_id)
+        if row is not None:
+            try:
+                sealer.unseal(bytes(row.known), _AAD)
+            except SealBroken:
+                raise StoreError(f"{sealer.kek_id}: not the KEK that it was") from None
+        elif sealer.kek_id == keyring.kek_id:
+            connection.execute(
+                insert(schema.kek).values(
+                    kek_id=sealer.kek_id,
+                    first_ns=transaction.now_ns,
+                    sealed=1,
+                    known=sealer.seal(_TEXT, _AAD),
+                )
+            )
+            transaction.events.append(AuditEvent("kek-used", "system", f"kek:{sealer.kek_id}"))
+
+
+def kek_use(connection: Connection, kek_id: str) -> KekUse:
+    """How worn a KEK is that the store has met."""
+    c = schema.kek.c
+    row = connection.execute(select(c.first_ns, c.sealed).where(c.kek_id == kek_id)).one()
+    return KekUse(kek_id, row.first_ns, row.sealed)
