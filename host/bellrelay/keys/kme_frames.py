@@ -12,7 +12,7 @@ from typing import Any
 
 __all__ = ["MAX_FRAME", "FrameError", "encode", "read_frame"]
 
-MAX_FRAME = 1 << 22
+MAX_FRAME = 1 << 24
 
 
 class FrameError(ConnectionError):

@@ -1,9 +1,8 @@
 """The channel to the other KME: questions and answers both ways over one TLS connection.
 
 When a connection ends, what was asked over it and not answered may or may not have been done at
-the other side: who asked finds out after the next connection (see :mod:`.reserver`). That is sound
-because neither side says its first word on a new connection before it has finished everything that
-was asked on the one before.
+the other side, or may still be done. Who asked withdraws it over the next one (see
+:mod:`.reserver`); the serial of a reservation keeps what comes late from being done after that.
 """
 
 from __future__ import annotations
@@ -91,6 +90,7 @@ class KmeLink:
         self._number = 0
         self._waiting: dict[int, asyncio.Future[Any]] = {}
         self._heard = 0.0
+        self._answering: set[asyncio.Task[None]] = set()
 
     async def ask(self, kind: str, body: Any, timeout_s: float = 10.0) -> Any:
         """Ask the other KME.
@@ -114,8 +114,6 @@ class KmeLink:
             async with asyncio.timeout(timeout_s):
                 return await future
         except TimeoutError:
-            # Answers on one connection are not reordered for long: it is no good any more.
-            writer.transport.abort()
             raise PeerAway("no answer in time") from None
         finally:
             self._waiting.pop(number, None)
@@ -155,8 +153,7 @@ class KmeLink:
         self._heard = time.monotonic()
         self.connections += 1
         self._writer = writer
-        answering: set[asyncio.Task[None]] = set()
-        listening = asyncio.ensure_future(self._listen(reader, writer, answering))
+        listening = asyncio.ensure_future(self._listen(reader, writer))
         greeting = asyncio.ensure_future(self._greet())
         pinging = asyncio.ensure_future(self._ping(writer))
         try:
@@ -171,9 +168,6 @@ class KmeLink:
             for task in (listening, pinging, greeting):
                 task.cancel()
             ends = await asyncio.gather(listening, pinging, greeting, return_exceptions=True)
-            # The other side's questions of this connection end before the next one begins.
-            if answering:
-                await asyncio.wait(answering)
         for end in ends:
             if isinstance(end, Exception):
                 raise end
@@ -197,12 +191,7 @@ class KmeLink:
             with contextlib.suppress(PeerAway):
                 await self.ask("ping", None, _SILENT_S)
 
-    async def _listen(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        answering: set[asyncio.Task[None]],
-    ) -> None:
+    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:
             frame = await read_frame(reader)
             self._heard = time.monotonic()
@@ -211,8 +200,8 @@ class KmeLink:
                 raise FrameError("a frame without a number")
             if "ask" in frame:
                 task = asyncio.ensure_future(self._reply(writer, number, frame))
-                answering.add(task)
-                task.add_done_callback(answering.discard)
+                self._answering.add(task)
+                task.add_done_callback(self._answering.discard)
                 continue
             future = self._waiting.get(number)
             if future is None or future.done():
