@@ -15,6 +15,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, func, insert, select
 
 from . import (
+    bridge_schema,  # noqa: F401  its tables lie in the same database
     incident,
     schema,
     store_ageing,
@@ -43,6 +44,7 @@ from .pairs import Pairs
 from .provenance import FinishedKey, Provenance
 from .sealing import Keyring
 from .store_ageing import Expired
+from .store_deliver import Handover
 from .store_errors import StoreError
 from .stored_keys import StoreContext, load_keys
 from .wiping import wipe
@@ -269,17 +271,33 @@ class KeyStore:
         """Set aside what the peer has reserved: ADOPTED, NOT_HERE or GONE. Idempotent."""
         return self._write(lambda t: store_reserve.adopt(t, self._context, reservations))
 
-    def deliver(self, key_ids: Sequence[str]) -> list[DeliveredKey | Refusal]:
+    def deliver(
+        self, key_ids: Sequence[str], handover: Handover | None = None
+    ) -> list[DeliveredKey | Refusal]:
         """Keys reserved here, to their masters; each is given once."""
         return self._write(
-            lambda t: store_deliver.deliver(t, self._context, key_ids), store_deliver.discard_keys
+            lambda t: store_deliver.deliver(t, self._context, key_ids, handover),
+            store_deliver.discard_keys,
         )
 
-    def fetch(self, requests: Sequence[FetchRequest]) -> list[list[DeliveredKey] | FetchRefused]:
+    def fetch(
+        self, requests: Sequence[FetchRequest], handover: Handover | None = None
+    ) -> list[list[DeliveredKey] | FetchRefused]:
         """Keys to slaves, once to each; every request gets all of its keys, or none."""
         return self._write(
-            lambda t: store_deliver.fetch(t, self._context, requests), store_deliver.discard_keys
+            lambda t: store_deliver.fetch(t, self._context, requests, handover),
+            store_deliver.discard_keys,
         )
+
+    def owed_to(
+        self, sae: str, limit: int = 1000, older_than_s: float = 10.0
+    ) -> list[FetchRequest]:
+        """What a slave here could fetch, each key in a request of its own, the oldest first.
+
+        older_than_s : keys that were set aside by then; what is younger may still be withdrawn.
+        """
+        before = self._clock() - int(older_than_s * 1e9) + 1
+        return self._read(lambda db: store_deliver.owed(db, self._context, sae, before, limit))
 
     def undelivered(self, older_than_s: float = 0.0, limit: int = 1000) -> list[Reservation]:
         """Keys reserved here that nobody has, for :meth:`begin_release`."""

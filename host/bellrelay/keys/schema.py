@@ -131,6 +131,7 @@ recipient = Table(
     Column("here", Boolean, nullable=False),
     Column("taken_ns", BigInteger),
     PrimaryKeyConstraint("key_id", "sae"),
+    Index("recipient_owed", "sae", "taken_ns"),
     sqlite_with_rowid=False,
 )
 """place : 0 the master, from 1 on the slaves. here : at this KME, so owed the key by it."""

@@ -6,15 +6,15 @@ same one where nobody here is owed them any more.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import Connection, and_, bindparam, exists, or_, select, update
 
 from . import schema
 from .audit_record import AuditEvent
 from .database import Transaction
 from .key_requests import DeliveredKey, FetchRefused, FetchRequest, Refusal
-from .key_states import KeyState
+from .key_states import Held, KeyState
 from .sealing import SealBroken
 from .stored_keys import (
     StoreContext,
@@ -25,7 +25,7 @@ from .stored_keys import (
     unseal_key,
 )
 
-__all__ = ["deliver", "discard_keys", "fetch"]
+__all__ = ["Handover", "deliver", "discard_keys", "fetch", "owed"]
 
 
 def discard_keys(results: Sequence[object]) -> None:
@@ -37,8 +37,16 @@ def discard_keys(results: Sequence[object]) -> None:
             discard_keys(result)
 
 
+Handover = Callable[[Transaction, Sequence[DeliveredKey]], None]
+"""Does something with keys inside the transaction that hands them out: the keys are handed out if
+and only if it is done. If it raises, nothing happens; it may be called again."""
+
+
 def deliver(
-    transaction: Transaction, context: StoreContext, key_ids: Sequence[str]
+    transaction: Transaction,
+    context: StoreContext,
+    key_ids: Sequence[str],
+    handover: Handover | None = None,
 ) -> list[DeliveredKey | Refusal]:
     """Keys reserved here, to their masters, once."""
     taking = _Taking(transaction, context, key_ids)
@@ -52,6 +60,8 @@ def deliver(
                 continue
             results.append(taking.take(key, key.master))
         taking.put_down()
+        if handover is not None:
+            handover(transaction, [r for r in results if isinstance(r, DeliveredKey)])
     except BaseException:
         discard_keys(results)
         raise
@@ -67,7 +77,10 @@ def _undeliverable(context: StoreContext, taking: _Taking, key: StoredKey | None
 
 
 def fetch(
-    transaction: Transaction, context: StoreContext, requests: Sequence[FetchRequest]
+    transaction: Transaction,
+    context: StoreContext,
+    requests: Sequence[FetchRequest],
+    handover: Handover | None = None,
 ) -> list[list[DeliveredKey] | FetchRefused]:
     """Keys to slaves, once to each; every request gets all that it asks for, or nothing."""
     taking = _Taking(transaction, context, [k for r in requests for k in r.key_ids])
@@ -76,10 +89,41 @@ def fetch(
         for request in requests:
             results.append(_fetch_one(context, taking, request))
         taking.put_down()
+        if handover is not None:
+            handover(transaction, [k for got in results if isinstance(got, list) for k in got])
     except BaseException:
         discard_keys(results)
         raise
     return results
+
+
+def owed(
+    connection: Connection, context: StoreContext, sae: str, reserved_before_ns: int, limit: int
+) -> list[FetchRequest]:
+    """Keys that a slave here can fetch, each in a request of its own, the oldest first."""
+    k, r, u = schema.key.c, schema.recipient.c, schema.unit.c
+    fetchable = or_(
+        k.state == int(KeyState.DELIVERED),
+        and_(k.state == int(KeyState.RESERVED), k.side != context.side),
+    )
+    suspended = exists().where(u.key_id == k.key_id, u.held.op("&")(int(Held.SUSPENDED)) != 0)
+    rows = connection.execute(
+        select(k.key_id)
+        .join(schema.recipient, r.key_id == k.key_id)
+        .where(
+            r.sae == sae,
+            r.place > 0,
+            r.here,
+            r.taken_ns.is_(None),
+            fetchable,
+            ~suspended,
+            k.reserved_ns < reserved_before_ns,
+        )
+        .order_by(k.reserved_ns, k.key_id)
+        .limit(limit)
+    ).all()
+    keys = load_keys(connection, [row.key_id for row in rows])
+    return [FetchRequest(sae, keys[row.key_id].master, (row.key_id,)) for row in rows]
 
 
 def _fetch_one(
