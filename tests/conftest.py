@@ -28,6 +28,12 @@ def _missing(reason: str) -> None:
 
 
 @pytest.fixture(scope="session")
+def missing() -> Callable[[str], None]:
+    """Call it with what is missing and how to install it: skips the test, but fails in CI."""
+    return _missing
+
+
+@pytest.fixture(scope="session")
 def requires_program() -> Callable[[str, str], str]:
     """Call it with a program and the line that installs it: gives its path, or skips the test."""
 

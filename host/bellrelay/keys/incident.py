@@ -129,13 +129,10 @@ def scope_of(connection: Connection, selector: Selector) -> Scope:
         select(func.count()).where(u.block_id.in_(meant), u.state == int(UnitState.FREE))
     ).scalar_one()
     keys = select(u.key_id).where(u.block_id.in_(meant), u.key_id.is_not(None))
-    states: dict[int, int] = dict(
-        connection.execute(
-            select(k.state, func.count()).where(k.key_id.in_(keys)).group_by(k.state)
-        )
-        .tuples()
-        .all()
+    rows = connection.execute(
+        select(k.state, func.count().label("n")).where(k.key_id.in_(keys)).group_by(k.state)
     )
+    states = {row.state: row.n for row in rows}
     in_flight = states.get(KeyState.RESERVED, 0) + states.get(KeyState.DELIVERED, 0)
     return Scope(blocks, units, in_flight, states.get(KeyState.CONSUMED, 0))
 

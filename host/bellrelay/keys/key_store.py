@@ -476,8 +476,12 @@ class KeyStore:
     def keks(self) -> dict[str, int]:
         """KEKs under which something is sealed, and how many units are."""
         c = schema.unit.c
-        query = select(c.kek_id, func.count()).where(c.kek_id.is_not(None)).group_by(c.kek_id)
-        return self._read(lambda db: dict(db.execute(query).tuples().all()))
+        query = (
+            select(c.kek_id, func.count().label("n"))
+            .where(c.kek_id.is_not(None))
+            .group_by(c.kek_id)
+        )
+        return self._read(lambda db: {row.kek_id: row.n for row in db.execute(query)})
 
 
 def _kind(state: int, held: int) -> str:
