@@ -51,9 +51,6 @@ class KmipTarget(Model):
         pattern=r"^[A-Za-z0-9._-]{0,64}$",
         description="the object's Name is this and the key_ID",
     )
-    group: str | None = Field(
-        default=None, max_length=64, description="Object Group of the tenant; none: no such attribute"
-    )
     activate: bool = Field(default=True, description="whether keys are activated as they come")
 
 

@@ -12,7 +12,7 @@ from .key_store import KeyStore, StoreSettings
 from .kme_config import KekSource, KmeConfig
 from .sealing import Keyring, Sealer
 
-__all__ = ["open_keyring", "open_store"]
+__all__ = ["open_keyring", "open_store", "store_url"]
 
 
 def open_keyring(config: KmeConfig) -> Keyring:
@@ -36,6 +36,15 @@ def _sealer(source: KekSource) -> Sealer:
     return Pkcs11Kek(hsm.module, hsm.token, partial(read_pin, hsm.pin_file), hsm.key)
 
 
+def store_url(config: KmeConfig) -> str:
+    """Where the store's database is."""
+    database = config.store
+    if database.url is not None:
+        return database.url
+    assert database.directory is not None
+    return str(database.directory / "keys.sqlite")
+
+
 def open_store(
     config: KmeConfig,
     audit: Audit,
@@ -49,11 +58,7 @@ def open_store(
     StoreError, SealerError, OSError
         It cannot be used.
     """
-    database, keys = config.store, config.keys
-    url = database.url
-    if url is None:
-        assert database.directory is not None
-        url = str(database.directory / "keys.sqlite")
+    keys = config.keys
     settings = StoreSettings(
         config.unit_bits,
         keys.max_age_s,
@@ -63,7 +68,7 @@ def open_store(
         keys.keep_s,
     )
     return KeyStore(
-        url,
+        store_url(config),
         config.kme_id,
         config.key_pairs(),
         open_keyring(config),
