@@ -37,6 +37,7 @@ VERBS = (
     Verb("run", "Everything on this machine: a simulated board, the daemon, a check of the bits."),
     Verb("relay", "The daemon: read a board, log its announcements, serve them."),
     Verb("endpoint", "The daemon of Alice or Bob: announcements in, keys out."),
+    Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("tags", "Recorded time tags: info, convert, histogram, coincidences, Bell outcomes."),

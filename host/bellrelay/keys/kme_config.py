@@ -131,6 +131,9 @@ class DeliverySettings(Model):
     )
     min_key_size: KeyBits = Field(default=64, description="smallest key")
     max_key_size: KeyBits = Field(default=4096, description="largest key")
+    max_key_count: Annotated[int, between(1, 1_000_000_000)] = Field(
+        default=1_000_000, description="most keys that Status speaks of; more are not counted"
+    )
     max_key_per_request: Annotated[int, between(1, 1024)] = Field(
         default=128, description="keys in one request"
     )
@@ -207,6 +210,9 @@ class KekSettings(KekSource):
     previous: tuple[KekSource, ...] = Field(
         default=(), description="those before it, until everything was sealed anew"
     )
+    max_age_s: Annotated[float, between(3600.0, 1e9, "s")] | None = Field(
+        default=None, description="time after which another KEK is due: an alarm"
+    )
 
 
 class IntakeSettings(Model):
@@ -241,7 +247,7 @@ class LifetimeSettings(Model):
         default=30 * 86400.0, description="how long the names of used keys are remembered"
     )
     low_water: Annotated[int, between(0, 1_000_000_000)] = Field(
-        default=100, description="keys of unit_bits left for a pair below which it is an alarm"
+        default=100, description="units left for a pair below which it is an alarm; 0: never"
     )
 
 

@@ -15,12 +15,12 @@ __all__ = ["reference_page"]
 
 _HEAD = """# Configuration of a KME
 
-`bellrelay kme --config FILE.yaml` and `bellrelay keys --config FILE.yaml` read these keys. An unknown
-key is an error, so is a value out of range: the line names file, key, value and what is allowed. An
-[example](../../deploy/kme.example.yaml) has most of them.
+`bellrelay kme --config FILE.yaml` and `bellrelay keys --config FILE.yaml` read these keys. An
+unknown key is an error, so is a value out of range: the line names file, key, value and what is
+allowed. An [example](../../deploy/kme.example.yaml) has most of them.
 
-Both KMEs' files must agree in `pairs`, `groups` and `unit_bits`; the KMEs compare them whenever they
-connect, and give out no key while they differ. What applications see of it:
+Both KMEs' files must agree in `pairs`, `groups` and `unit_bits`; the KMEs compare them whenever
+they connect, and give out no key while they differ. What applications see of it:
 [fetch-keys.md](../how-to/fetch-keys.md). This page is made by
 `python -m bellrelay.keys.kme_config_reference`.
 

@@ -53,8 +53,11 @@ _log = structlog.get_logger(__name__)
 class Key(Protocol):
     """A key on its way to an SAE."""
 
-    key_id: str
-    key: bytearray
+    @property
+    def key_id(self) -> str: ...
+
+    @property
+    def key(self) -> bytearray: ...
 
 
 class KeyService(Protocol):
@@ -133,6 +136,11 @@ class KmeServer:
     def connections(self) -> int:
         """Open now."""
         return 0 if self._connections is None else len(self._connections.connections)
+
+    @property
+    def refused(self) -> int:
+        """Connections of an SAE beyond its limit."""
+        return 0 if self._connections is None else self._connections.refused
 
     async def start(self, host: str, port: int) -> None:
         """Listen. OSError: the address is in use."""

@@ -1,0 +1,77 @@
+"""What /metrics says of a KME: no key, and nothing of what is in one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+
+from bellrelay.service.health_server import Status
+
+from .request_tally import BOUNDS_S, RequestTally
+
+__all__ = ["kme_metrics", "request_metrics"]
+
+
+def kme_metrics(s: Status) -> Iterator[Metric]:
+    """Metrics of a status as :meth:`.KmeDaemon.status` gives it."""
+    gauges = {
+        "up": ("1 while the other KME is connected", float(s["state"] == "running")),
+        "connections": ("of SAEs", s["connections"]),
+        "requests_waiting": ("requests that wait for a round", s["requests_waiting"]),
+        "keys_to_return": ("reserved, undelivered, not given back yet", s["keys_to_return"]),
+        "kek_due": ("1 once another KEK is due", float(s["lifecycle"]["kek_due"])),
+        "audit_records": ("records in the audit log", s["audit"]["records"]),
+    }
+    for name, (text, number) in gauges.items():
+        yield GaugeMetricFamily(f"bellrelay_kme_{name}", text, value=number)
+    units = GaugeMetricFamily(
+        "bellrelay_kme_units",
+        "units of key by pair, side and state",
+        labels=["pair", "side", "state"],
+    )
+    low = GaugeMetricFamily(
+        "bellrelay_kme_low_water", "1 where less than keys.low_water is left", labels=["pair"]
+    )
+    for pair, sides in s["pairs"].items():
+        low.add_metric([pair], float(pair in s["low_water"]))
+        for side, counts in sides.items():
+            for state, number in counts.items():
+                units.add_metric([pair, side, state], number)
+    yield units
+    yield low
+    for name, text, number in (
+        ("blocks", "blocks taken over since the start", s["intake"]["taken"]),
+        ("keys_returned", "keys given back since the start", s["keys_returned"]),
+        ("expired", "units and keys that expired since the start", s["lifecycle"]["expired"]),
+        ("connections_refused", "connections of an SAE beyond its limit", s["refused"]),
+        ("alarms", "things that no honest KME does", s["peer"]["alarms"]),
+        ("peer_connections", "connections to the other KME", s["peer"]["connections"]),
+    ):
+        yield CounterMetricFamily(f"bellrelay_kme_{name}", text, value=number)
+
+
+def request_metrics(tally: RequestTally) -> Iterator[Metric]:
+    """Requests by method of the API and code, and how long answers took."""
+    requests = CounterMetricFamily(
+        "bellrelay_kme_requests", "answers by method and code", labels=["method", "code"]
+    )
+    for (method, code), number in tally.requests.items():
+        requests.add_metric([method, str(code)], number)
+    yield requests
+    seconds = HistogramMetricFamily(
+        "bellrelay_kme_request_seconds", "time to answer", labels=["method"]
+    )
+    names = [*(str(bound) for bound in BOUNDS_S), "+Inf"]
+    for method, counts in tally.buckets.items():
+        total, buckets = 0, []
+        for name, number in zip(names, counts, strict=True):
+            total += number
+            buckets.append((name, total))
+        seconds.add_metric([method], buckets, tally.seconds[method])
+    yield seconds
