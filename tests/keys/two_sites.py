@@ -1,4 +1,4 @@
-"""Two KMEs as operators set them up: files, certificates, stores of endpoints with finished keys."""
+"""Two KMEs as operators set them up: files, certificates, endpoints with finished keys."""
 
 import os
 import socket

@@ -28,7 +28,7 @@ class EndpointKeys:
     def finished(self) -> Sequence[FinishedKey]:
         """Confirmed keys that were not handed over yet, in the order of their blocks."""
         found = []
-        for key in self._store.keys():
+        for key in self._store.keys():  # noqa: SIM118
             row = self._store.find(key.block)
             facts = Provenance(
                 key.key_id,

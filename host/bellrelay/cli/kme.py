@@ -25,9 +25,7 @@ def kme(
     ] = False,
     create_kek: Annotated[
         bool,
-        typer.Option(
-            "--create-kek", help="Make the key-encryption key that kek names, and end."
-        ),
+        typer.Option("--create-kek", help="Make the key-encryption key that kek names, and end."),
     ] = False,
     openapi: Annotated[
         bool, typer.Option("--openapi", help="Print the OpenAPI document, and end.")
@@ -89,7 +87,8 @@ def _create_kek(settings: KmeConfig) -> None:
         try:
             write_kek_file(kek.file)
         except FileExistsError:
-            raise settings.error("kek.file", str(kek.file), "a file that is not there yet") from None
+            allowed = "a file that is not there yet"
+            raise settings.error("kek.file", str(kek.file), allowed) from None
         print(f"{kek.file}: made; without it the store's keys are lost")
         return
     assert kek.pkcs11 is not None
