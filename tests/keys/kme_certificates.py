@@ -53,7 +53,7 @@ class Authority:
     def crl(self) -> Path:
         return self.folder / "crl.pem"
 
-    def issue(self, name, *, common_names=None, uris=(), dns=(), begin=-HOUR, end=DAY):
+    def issue(self, name, *, common_names=None, uris=(), dns=(), usages=(), begin=-HOUR, end=DAY):
         """Certificate and key; gives their paths and the serial number."""
         now = datetime.datetime.now(datetime.UTC)
         key = ec.generate_private_key(ec.SECP256R1())
@@ -76,6 +76,8 @@ class Authority:
         names = [x509.UniformResourceIdentifier(u) for u in uris] + [x509.DNSName(d) for d in dns]
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if usages:
+            builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         path, key_path = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))

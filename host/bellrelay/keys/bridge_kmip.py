@@ -7,6 +7,7 @@ was lost is found that way, and what is there is compared with what we have.
 from __future__ import annotations
 
 import hmac
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from kmip.core.enums import (
     ResultReason,
     RevocationReasonCode,
     SecretDataType,
+    State,
 )
 from kmip.core.factories.attributes import AttributeFactory
 from kmip.pie.client import ProxyKmipClient
@@ -46,6 +48,8 @@ _LATER = {
     ResultReason.GENERAL_FAILURE,
 }
 _R = TypeVar("_R")
+# It complains of every file that it would have read, had we not said everything.
+logging.getLogger("kmip.core.config_helper").setLevel(logging.ERROR)
 
 
 class _Proxy(KMIPProxy):  # type: ignore[misc]
@@ -122,7 +126,7 @@ class KmipKeys:
 
     def _active(self, uid: str) -> bool:
         _, attributes = self._client.get_attributes(uid, ["State"])
-        return any("ACTIVE" in str(a.attribute_value) for a in attributes)
+        return any(a.attribute_value.value is State.ACTIVE for a in attributes)
 
     def recall(self, key_id: str, remote_id: str, reason: str) -> None:
         """Revoke it as compromised, and destroy it."""
