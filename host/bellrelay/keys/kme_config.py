@@ -336,6 +336,22 @@ class KmeConfig(FileModel):
                     "a loopback address: it asks nobody for a certificate",
                 )
             )
+        here = {pair.saes.get(self.kme_id) for pair in self.pairs}
+        for bridge in self.bridges:
+            if bridge.sae not in here:
+                key = f"bridges.{bridge.name}.sae"
+                out.append((key, bridge.sae, f"an SAE of {self.kme_id} in pairs"))
+            if units_needed(bridge.key_size, self.unit_bits) > _MOST_UNITS // bridge.batch:
+                out.append(
+                    (
+                        f"bridges.{bridge.name}.batch",
+                        bridge.batch,
+                        f"together with key_size at most {_MOST_UNITS} units of unit_bits",
+                    )
+                )
+        names = [bridge.name for bridge in self.bridges]
+        if len(set(names)) < len(names):
+            out.append(("bridges", names, "bridges with names of their own"))
         return out
 
 

@@ -16,9 +16,11 @@ from bellrelay.service.run_service import run_service
 from bellrelay.settings.model import split_address
 
 from .audit_service import AuditService
+from .bridge_service import BridgeService
 from .housekeeping import Housekeeping
 from .intake import BlockAgreement, FinishedKeys, Intake
 from .key_delivery import KeyDelivery
+from .key_requests import ReserveRequest
 from .kme_answers import KmeAnswers
 from .kme_config import KmeConfig
 from .kme_link import KmeLink
@@ -29,6 +31,7 @@ from .open_store import open_keyring, open_store
 from .rate_limit import RateLimit
 from .reserver import Reserver
 from .sae_identity import RevocationList, sae_context
+from .store_deliver import Handover
 from .store_threads import StoreThreads
 
 __all__ = ["KmeDaemon", "check_kme", "run_kme"]
@@ -103,6 +106,8 @@ class KmeDaemon:
         )
         self.reserver = Reserver(self.store, threads, self.link.ask, self._more)
         stack.push_async_callback(self.reserver.stop)
+        self.bridges = await asyncio.to_thread(BridgeService, config, self.store, self.audit.log)
+        stack.push_async_callback(asyncio.to_thread, self.bridges.close)
         self.delivery = KeyDelivery(
             self.store,
             threads,
@@ -126,6 +131,7 @@ class KmeDaemon:
             self.reserver.run(),
             self.agreement.run(),
             self.housekeeping.run(),
+            self.bridges.run(self._reserve_for_bridge),
         ]
         self.intake: Intake | None = None
         if self._source is not None:
@@ -187,6 +193,9 @@ class KmeDaemon:
         self.agreement.wake()
         self._more()
 
+    async def _reserve_for_bridge(self, request: ReserveRequest, handover: Handover) -> object:
+        return await self.reserver.get(request, lambda: False, handover)
+
     def _more(self) -> None:
         self.delivery.more()
 
@@ -244,6 +253,7 @@ class KmeDaemon:
             "keys_returned": self.reserver.returned,
             "keys_to_return": self.reserver.to_return,
             "audit": self.audit.status(),
+            "bridges": self.bridges.status(),
             "revocations_until": None if self._revoked is None else self._revoked.valid_until,
         }
 

@@ -45,6 +45,17 @@ def kme_metrics(s: Status) -> Iterator[Metric]:
                 units.add_metric([pair, side, state], number)
     yield units
     yield low
+    waiting = GaugeMetricFamily(
+        "bellrelay_kme_bridge_waiting", "keys that wait for a key manager", labels=["bridge"]
+    )
+    stands = GaugeMetricFamily(
+        "bellrelay_kme_bridge_fault", "1 while a bridge stands still", labels=["bridge"]
+    )
+    for bridge, state in s["bridges"].items():
+        waiting.add_metric([bridge], state["waiting"])
+        stands.add_metric([bridge], float(bool(state["fault"])))
+    yield waiting
+    yield stands
     for name, text, number in (
         ("blocks", "blocks taken over since the start", s["intake"]["taken"]),
         ("keys_returned", "keys given back since the start", s["keys_returned"]),

@@ -27,6 +27,7 @@ from .key_requests import (
 )
 from .key_store import KeyStore
 from .kme_link import PeerAway, PeerRefused
+from .store_deliver import Handover
 from .store_threads import StoreThreads
 
 __all__ = ["NoKeys", "Reserver"]
@@ -54,6 +55,7 @@ class NoKeys(Enum):
 class _Wish:
     request: ReserveRequest
     gone: Callable[[], bool]
+    handover: Handover | None
 
 
 Outcome = list[DeliveredKey] | Shortage | NoKeys
@@ -87,6 +89,7 @@ class Reserver:
         self._at_work: set[str] = set()
         self._unwanted: set[str] = set()
         self._wake = asyncio.Event()
+        self._look = True
 
     @property
     def waiting(self) -> int:
@@ -98,10 +101,32 @@ class Reserver:
         """Keys that wait to be given back."""
         return len(self._unwanted)
 
-    async def get(self, request: ReserveRequest, gone: Callable[[], bool]) -> Outcome:
-        """Keys for a master, all of them or none. What the store raises."""
+    async def get(
+        self,
+        request: ReserveRequest,
+        gone: Callable[[], bool],
+        handover: Handover | None = None,
+    ) -> Outcome:
+        """Keys for a master, all of them or none.
+
+        Parameters
+        ----------
+        gone
+            Whether nobody waits for them any more.
+        handover
+            Gets them inside the transaction that delivers them; if it raises, they are not.
+
+        Raises
+        ------
+        As the store, and the handover.
+        """
         units = request.count * units_needed(request.size_bits, self._store.settings.unit_bits)
-        return await self._rounds.submit(request.master, _Wish(request, gone), units)
+        wish = _Wish(request, gone, handover)
+        if handover is not None:
+            # By itself: what it raises is nobody else's.
+            (outcome,) = await self._round([wish])
+            return outcome
+        return await self._rounds.submit(request.master, wish, units)
 
     async def stop(self) -> None:
         """Finish what was begun."""
@@ -158,9 +183,10 @@ class Reserver:
         names = [r.key_id for place in ready for r in set_aside[place]]
         if not names:
             return set()
-        delivered = dict(
-            zip(names, await self._threads.write(self._store.deliver, names), strict=True)
-        )
+        # Together only where there is none: see get.
+        handover = wishes[ready[0]].handover
+        found = await self._threads.write(self._store.deliver, names, handover)
+        delivered = dict(zip(names, found, strict=True))
         for place in ready:
             outcomes[place] = _all_or_none([delivered[r.key_id] for r in set_aside[place]])
         return {name for name, found in delivered.items() if isinstance(found, DeliveredKey)}
@@ -180,8 +206,6 @@ class Reserver:
         self._unwanted.update(names)
         if self._unwanted:
             self._wake.set()
-
-    _look = True
 
     async def run(self) -> None:
         """Give back what is not wanted; ends by cancellation."""
