@@ -370,9 +370,7 @@ class BridgeBacklog:
     def n_waiting(self, bridge: str) -> int:
         """How many keys wait."""
         e = bridge_entry.c
-        query = select(func.count()).where(
-            e.bridge == bridge, e.state == int(EntryState.WAITING)
-        )
+        query = select(func.count()).where(e.bridge == bridge, e.state == int(EntryState.WAITING))
         return int(self._database.read(lambda db: db.execute(query).scalar_one()))
 
     def counts(self, bridge: str) -> BridgeCounts:
@@ -380,13 +378,9 @@ class BridgeBacklog:
 
         def body(connection: Connection) -> BridgeCounts:
             e = bridge_entry.c
-            numbers: dict[int, int] = dict(
-                connection.execute(
-                    select(e.state, func.count()).where(e.bridge == bridge).group_by(e.state)
-                )
-                .tuples()
-                .all()
-            )
+            query = select(e.state, func.count().label("n")).where(e.bridge == bridge)
+            rows = connection.execute(query.group_by(e.state))
+            numbers = {row.state: row.n for row in rows}
             verdicts = standing(connection)
             held = 0
             if verdicts:
@@ -445,8 +439,10 @@ class BridgeBacklog:
     def keks(self) -> dict[str, int]:
         """KEKs under which entries are sealed, and how many are."""
         c = bridge_entry.c
-        query = select(c.kek_id, func.count()).where(c.kek_id.is_not(None)).group_by(c.kek_id)
-        return self._database.read(lambda db: dict(db.execute(query).tuples().all()))
+        query = select(c.kek_id, func.count().label("n")).where(c.kek_id.is_not(None))
+        return self._database.read(
+            lambda db: {row.kek_id: row.n for row in db.execute(query.group_by(c.kek_id))}
+        )
 
     def purge(self, ended_before_ns: int, limit: int = 10_000) -> int:
         """Forget entries that ended long ago: from then on they cannot be recalled."""
