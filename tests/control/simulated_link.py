@@ -282,3 +282,11 @@ def of_endpoint(seen: Observation, party: int, **values: object) -> Observation:
     assert end is not None
     ends[party] = replace(end, **values)
     return replace(seen, endpoints=tuple(ends))
+
+
+def of_kme(seen: Observation, party: int, **values: object) -> Observation:
+    kmes = list(seen.kmes)
+    kme = kmes[party]
+    assert kme is not None
+    kmes[party] = replace(kme, **values)
+    return replace(seen, kmes=tuple(kmes))
