@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +12,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import bellrelay.cli.board_selftest as selftest_module
 import bellrelay_sim.twin as twin_module
 from bellrelay.cli.exits import ExitCode
 from bellrelay.cli.main import main
+from bellrelay.wire.access import AccessError, RegisterClient
 from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.selftest_pattern import pattern_clicks, selftest_pattern
 from bellrelay_sim.event_board import EventBoard
@@ -72,7 +75,7 @@ class NoPhotons:
     end_ps = 0
     clicks = 0
 
-    def __init__(self, link: object, slots: int) -> None:
+    def __init__(self, link: object, slots: int, **_: object) -> None:
         self.stream = SimpleNamespace(done=True, slots=slots)
 
     def give(self, board: EventBoard, until_ps: int) -> None:
@@ -159,6 +162,40 @@ def test_a_cable_that_is_not_there_is_seen(
     code, result = _run(capsys, port, "--loop-back")
     assert code == ExitCode.CHECK_FAILED
     assert _failed(result) == {f"loop-back, channel {c}" for c in range(5)}
+
+
+def test_what_ends_it_is_told_and_the_board_is_put_back(
+    port: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks_off(client: RegisterClient, *_: object) -> None:
+        client.start()
+        raise RuntimeError("broken off while the board runs")
+
+    while not port.exists():
+        time.sleep(0.01)
+    with monkeypatch.context() as patch:
+        patch.setattr(selftest_module, "_acquire", breaks_off)
+        with pytest.raises(RuntimeError, match="broken off") as ended:
+            selftest_module.run_selftest(port, 3_000_000, loop_back=False)
+    assert not hasattr(ended.value, "__notes__")
+    code, result = _run(capsys, port)
+    assert (code, _failed(result)) == (0, set()), result["stages"]
+
+
+def test_registers_that_cannot_be_put_back_are_told(
+    port: Path, capsys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure = RegisterClient.configure
+
+    def refuses_the_last(client: RegisterClient, values: dict, **options: object) -> None:
+        if values.get("pattern_source") == (0,):
+            raise AccessError("no answer")
+        configure(client, values, **options)
+
+    monkeypatch.setattr(RegisterClient, "configure", refuses_the_last)
+    code, result = _run(capsys, port)
+    assert code == ExitCode.CHECK_FAILED
+    assert _failed(result) == {"put back"}
 
 
 def test_for_people_it_is_a_line_per_stage(port: Path, capsys) -> None:

@@ -215,9 +215,28 @@ def run_selftest(
             if loop_back:
                 client.configure({"fine": fine})
                 results += _pass(client, recorder, geometry, _LOOP_BACK, wait_s)
-        finally:
-            client.configure({"fine": fine, "pattern_source": (_PINS,)})
+        except BaseException as error:
+            # Whatever ended the test is what must be told; the board may still be running.
+            if trouble := _put_back(client, fine):
+                error.add_note(trouble)
+            raise
+        if trouble := _put_back(client, fine):
+            results.append(StageResult("put back", False, trouble))
         return identity, results
+
+
+def _put_back(client: RegisterClient, fine: tuple[int, ...], wait_s: float = 5.0) -> str:
+    """Stop the board if it runs, and write what the test has changed; what failed, or nothing."""
+    try:
+        end = time.monotonic() + wait_s
+        if State(client.read("state")[0]) is not State.IDLE:
+            client.stop()
+        while State(client.read("state")[0]) is not State.IDLE and time.monotonic() < end:
+            time.sleep(0.01)
+        client.configure({"fine": fine, "pattern_source": (_PINS,)})
+    except (AccessError, OSError) as error:
+        return f"the registers could not be put back: {error}"
+    return ""
 
 
 def _pass(
