@@ -27,6 +27,7 @@ SETTINGS = BridgeSettings.model_construct(
     https=None,
     key_size=UNIT_BITS,
     push="kme",
+    settle_s=0.0,
     batch=4,
     max_waiting=100,
     retry_s=1.0,
@@ -76,7 +77,7 @@ class Bench:
         return {key.key_id: bytes(key.key) for key in self.two.give(number)}
 
     def take(self, limit: int = 1000) -> int:
-        return take_owed(SETTINGS, self.two.b, self.backlog, limit, 0.0)
+        return take_owed(SETTINGS, self.two.b, self.backlog, limit)
 
     def push(self, **words: bool) -> PushResult:
         return push_round(SETTINGS, self.backlog, self.manager, **words)

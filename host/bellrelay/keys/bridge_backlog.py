@@ -434,6 +434,8 @@ class BridgeBacklog:
                 )
             return len(rows)
 
+        if set(self.keks()) <= {self._keyring.kek_id}:
+            return 0
         return self._database.write(body, _nothing)
 
     def keks(self) -> dict[str, int]:
@@ -460,6 +462,12 @@ class BridgeBacklog:
                 )
             return len(rows)
 
+        query = select(bridge_entry.c.key_id).where(
+            bridge_entry.c.state != int(EntryState.WAITING),
+            bridge_entry.c.changed_ns < ended_before_ns,
+        )
+        if self._database.read(lambda db: db.execute(query.limit(1)).first()) is None:
+            return 0
         return self._database.write(body, _nothing)
 
 

@@ -13,19 +13,13 @@ from .store_deliver import discard_keys
 __all__ = ["take_owed"]
 
 
-def take_owed(
-    settings: BridgeSettings,
-    store: KeyStore,
-    backlog: BridgeBacklog,
-    limit: int,
-    older_than_s: float = 10.0,
-) -> int:
+def take_owed(settings: BridgeSettings, store: KeyStore, backlog: BridgeBacklog, limit: int) -> int:
     """Fetch what other KMEs' masters have set aside for the bridge's SAE; how many keys.
 
     Each key leaves the store and enters the backlog in one transaction. Raises what the store
     raises; then nothing was taken.
     """
-    requests = store.owed_to(settings.sae, limit, older_than_s)
+    requests = store.owed_to(settings.sae, limit, settings.settle_s)
     if not requests:
         return 0
     found = store.fetch(requests, partial(backlog.take, settings.name))

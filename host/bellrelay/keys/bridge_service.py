@@ -87,6 +87,8 @@ class BridgeService:
                 if time.monotonic() >= look:
                     look = time.monotonic() + _LOOK_S
                     await asyncio.to_thread(backlog.purge, time.time_ns() - self._keep_ns)
+                    while await asyncio.to_thread(backlog.reseal):
+                        pass
                     counts = await asyncio.to_thread(backlog.counts, bridge.name)
                     self._counts[bridge.name] = counts
                 self._fault(bridge.name, "")
