@@ -208,8 +208,9 @@ async def serve_endpoint(plan: Plan, role: Role, reconcile: str, report) -> None
         ThreadPoolExecutor(1),
         PipelineSettings(
             max_in_flight=plan.in_flight,
-            max_waiting=2 * plan.in_flight,
+            max_waiting=plan.in_flight + 4,
             afford=account.afford,
+            ended=account.ended,
             stored=account.stored,
             shared=account.shared,
             error_rate=0.006,

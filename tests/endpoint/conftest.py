@@ -15,11 +15,11 @@ def bounds_once(monkeypatch):
 
     estimate = Agreement.estimate
 
-    def remembered(agreement, tallies):
+    def remembered(agreement, tallies, *ladders):
         counts = repr(sorted((o, t.pulses, t.n.tolist(), t.m.tolist()) for o, t in tallies.items()))
-        key = (agreement.digest, counts)
+        key = (agreement.digest, counts, ladders)
         if key not in _bounds:
-            _bounds[key] = estimate(agreement, tallies)
+            _bounds[key] = estimate(agreement, tallies, *ladders)
         return _bounds[key]
 
     monkeypatch.setattr(Agreement, "estimate", remembered)

@@ -23,14 +23,17 @@ class Death:
     came: bool = field(default=False, init=False)
 
 
-def play_deaths(folder, run, *deaths, **options):
+def play_deaths(folder, run, *deaths, beforehand=None, **options):
     """As :func:`play`, with deaths that come one after the other.
 
+    beforehand : called with both parties and the network before they start.
     Returns Alice, Bob, and all moments of the run as (who, name) in their order.
     """
     waiting, moments = list(deaths), []
 
     def prepare(alice, bob, network):
+        if beforehand:
+            beforehand(alice, bob, network)
         for party, other in ((alice, bob), (bob, alice)):
             checkpoint = _checkpoint(waiting, moments, party, other, network)
             party.settings = replace(party.settings, checkpoint=checkpoint)

@@ -92,11 +92,13 @@ def test_the_pending_key_of_an_aborted_block_is_destroyed(store):
 
 def test_the_first_list_of_a_block_is_the_only_one(store):
     store.begin(BLOCK, 5)
-    assert store.commit_list(BLOCK, b"d" * 32)
-    assert store.commit_list(BLOCK, b"d" * 32)
+    assert store.commit_list(BLOCK, b"d" * 32, {"said": 1})
+    assert store.commit_list(BLOCK, b"d" * 32, {"said": 2})
     store.advance(BLOCK, BlockState.SIFTED)
     store.advance(BLOCK, BlockState.COLLECTING)
-    assert not store.commit_list(BLOCK, b"e" * 32)
+    assert not store.commit_list(BLOCK, b"e" * 32, {"said": 3})
+    # And so is what was put down with it.
+    assert store.find(BLOCK).record == {"said": 1}
 
 
 def test_what_is_written_is_there_for_the_next_process(tmp_path, store):

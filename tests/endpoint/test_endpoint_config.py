@@ -43,7 +43,11 @@ LINES = [
     ("bob.s", 0.0, "s must lie above 0"),
     ("bob.p_nu", 0.0, "p_nu must lie between 0 and 1"),
     ("bob.deviation", 0.2, "bob.deviation: 0.2; allowed: 0 to 0.1"),
-    ("alice.deviation", 0.002, "alice.deviation: 0.002; allowed: more than intensity_monitor.cal"),
+    ("alice.deviation_limit", 0.005, "alice.deviation_limit: 0.005; allowed: not less than dev"),
+    ("alice.deviation_limit", 0.2, "alice.deviation_limit: 0.2; allowed: 0 to 0.1"),
+    ("bob.mu", 0.082, "bob.deviation_limit: 0.02; allowed: mu and nu may be equally bright"),
+    ("alice.vacuum_limit", 0.0, "alice.vacuum_limit: 0.0; allowed: more than 0 where light is"),
+    ("alice.vacuum_limit", 0.05, "nu and o may be equally bright"),
     ("block.slots", 10, "block.slots: 10; allowed: 1000 to"),
     ("block.slots", 1e10 + 0.5, "allowed: 1000 to 1000000000000000 slots, a whole number"),
     ("security.secrecy", 0.5, "security.secrecy: 0.5; allowed: 1e-30 to 0.01"),
@@ -84,6 +88,28 @@ def test_rule_8_no_monitor_must_be_said_and_a_plain_relay_is_of_this_machine():
         check_endpoint_config(values)
     values["relay"]["connect"] = "127.0.0.1:7410"
     assert check_endpoint_config(values).relay.plain
+
+
+def test_a_limit_that_no_monitor_can_show_is_refused():
+    """Its own calibration is worse than that."""
+    limits = ("alice.deviation", 0.001), ("alice.deviation_limit", 0.002)
+    with pytest.raises(ConfigError, match=r"alice.deviation_limit: 0.002; allowed: more than int"):
+        check_endpoint_config(changed(*limits))
+    # Where none looks, what is declared may be as narrow as one dares.
+    unwatched = changed(*limits, ("intensity_monitor", {"input": "none"}))
+    assert check_endpoint_config(unwatched).own_ladder.deviation == 0.001
+
+
+def test_the_limit_of_the_deviation_is_twice_the_deviation_where_none_is_named():
+    unnamed = changed(("bob.deviation", 0.03), ("bob.deviation_limit", None))
+    assert check_endpoint_config(unnamed).bob.most_deviation == 0.06
+    assert check_endpoint_config(changed(("bob.mu", 0.5))).bob.most_deviation == 0.02
+
+
+def test_the_vacuum_limit_is_in_the_ladder_that_bounds_are_made_with():
+    """Rule 8: a vacuum that is declared as none may hold what its monitor lets pass."""
+    ladder = check_endpoint_config(changed(("alice.vacuum_limit", 2e-3))).own_ladder
+    assert (ladder.low[3], ladder.high[3]) == (0.0, 2e-3)
 
 
 def test_either_role_has_its_own_ladder_and_slots_may_be_written_as_powers():

@@ -18,7 +18,7 @@ from bellrelay.endpoint.intensity_watch import IntensityWatch
 from bellrelay.endpoint.source_log import Reading
 from bellrelay_sim.source_plugin import simulation_plugin
 
-LADDER = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3, deviation=0.01)
+LADDER = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3, vacuum_limit=1e-3)
 S = 1_000_000_000
 START = 1_000_000 * S
 
@@ -40,7 +40,7 @@ def readings(seconds, factors=(1, 1, 1), vacuum=1e-5, noise=3e-4, variance=0.0, 
 
 def watched(found, now=None, **options):
     """A monitor that was given all at once, and looked at then."""
-    monitor = IntensityMonitor(settings(**options), LADDER)
+    monitor = IntensityMonitor(settings(**options), LADDER, 0.01)
     monitor.update(found, max(r.time_ns for r in found) if now is None else now)
     return monitor
 
@@ -64,7 +64,7 @@ def test_a_steady_sender_is_stable_within_one_percent_and_the_bound_covers_the_t
     deviation = monitor.deviation(now, now)
     assert deviation == by_name["s"].deviation
     # What it yields is a deviation that a ladder takes.
-    assert replace(LADDER, deviation=deviation).deviation < LADDER.deviation
+    assert replace(LADDER, deviation=deviation).deviation < 0.01
     assert monitor.failure_probability == pytest.approx(4e-10)
 
 
@@ -97,7 +97,7 @@ def test_an_unsteady_sender_is_refused_though_its_mean_is_right():
 def test_the_bound_fails_no_more_often_than_it_says():
     """Of 2000 monitors with epsilon 5 %, hardly any bound misses the share that it must cover."""
     s = settings(epsilon=0.05, coverage=0.9, calibration=0.0, min_readings=5)
-    monitor = IntensityMonitor(s, LADDER)
+    monitor = IntensityMonitor(s, LADDER, 0.01)
     random = np.random.default_rng(7)
     missed = 0
     for _ in range(2000):
@@ -118,7 +118,9 @@ def test_the_bound_fails_no_more_often_than_it_says():
 
 
 def test_quantiles_far_out_are_those_of_scipy_stats():
-    monitor = IntensityMonitor(settings(epsilon=1e-10, calibration=0.0, coverage=0.9999), LADDER)
+    monitor = IntensityMonitor(
+        settings(epsilon=1e-10, calibration=0.0, coverage=0.9999), LADDER, 0.01
+    )
     low, high = monitor._interval(50, 1.0, 1e-6, 0.0)
     off = stats.t.isf(1e-10 / 4, 49) * math.sqrt(1e-6 / 50)
     most = 1e-6 * 49 / stats.chi2.ppf(0.5e-10, 49)
@@ -158,7 +160,7 @@ def test_a_reading_that_cannot_be_is_a_fault(reading, fault):
 
 
 def test_a_block_is_guaranteed_only_if_every_moment_of_it_is():
-    monitor = IntensityMonitor(settings(), LADDER)
+    monitor = IntensityMonitor(settings(), LADDER, 0.01)
     found = readings(400)
     look = {}
     for second in range(0, 400, 4):
@@ -186,14 +188,14 @@ def test_a_block_is_guaranteed_only_if_every_moment_of_it_is():
     with pytest.raises(IntensityFault, match="from the beginning"):
         monitor.deviation(START + 450 * S, START + 451 * S)
     with pytest.raises(IntensityFault, match="from the beginning"):
-        IntensityMonitor(settings(), LADDER).deviation(START, START)
+        IntensityMonitor(settings(), LADDER, 0.01).deviation(START, START)
     # The worst moment counts, not the last.
     assert deviation(100, 190) >= max(s.deviation for s in look[188][:3])
 
 
 def test_readings_may_be_handed_in_together_as_after_a_restart():
     """It is their own times that count: the endpoint may have been busy, or down."""
-    monitor = IntensityMonitor(settings(), LADDER)
+    monitor = IntensityMonitor(settings(), LADDER, 0.01)
     monitor.update(readings(300), START + 299 * S)
     assert monitor.deviation(START + 60 * S, START + 290 * S) < 0.01
     with pytest.raises(IntensityFault, match="readings of s in"):
@@ -257,7 +259,7 @@ def test_the_file_is_followed_through_torn_lines_rotation_and_rubbish(tmp_path, 
 
 def test_the_watch_reads_the_file_and_says_what_is_wrong_in_it(tmp_path):
     path = tmp_path / "intensities"
-    watch = IntensityWatch(settings(input="file", file=path), LADDER)
+    watch = IntensityWatch(settings(input="file", file=path), LADDER, 0.01)
     now = START + 99 * S
     watch.poll(now)
     with pytest.raises(IntensityFault, match="0 readings of s"):
@@ -282,7 +284,7 @@ def test_the_watch_over_a_simulated_source_sees_what_it_does_not_declare():
         options = {"link": {"alice": {"nu": true_nu}}, "declared": {"nu": 0.05}}
         log = simulation_plugin(options, "alice")(1)
         source = CheckedSource(log, 1, LADDER.intensities, LADDER.probabilities)
-        watch = IntensityWatch(settings(), LADDER)
+        watch = IntensityWatch(settings(), LADDER, 0.01)
         watch.attach(source)
         watch.poll()
         now = time.time_ns()
@@ -294,7 +296,18 @@ def test_the_watch_over_a_simulated_source_sees_what_it_does_not_declare():
 
 
 def test_a_sender_without_a_monitor_is_taken_at_its_word_and_that_is_said():
-    watch = IntensityWatch(settings(input="none"), LADDER)
+    declared = replace(LADDER, deviation=0.004)
+    watch = IntensityWatch(settings(input="none"), declared, 0.01)
     assert watch.poll() == ()
-    assert watch.deviation(0, 1) == LADDER.deviation
+    assert watch.deviation(0, 1) == 0.004
     assert not watch.measured
+
+
+def test_bounds_take_what_was_measured_where_it_is_more_than_what_was_declared():
+    now = START + 99 * S
+    for declared in (0.0, 0.004, 0.008):
+        ladder = replace(LADDER, deviation=declared)
+        watch = IntensityWatch(settings(), ladder, 0.01)
+        watch.monitor.update(readings(100, factors=(1.003, 0.998, 1.001)), now)
+        assert 0.005 < watch.monitor.deviation(now, now) < 0.007
+        assert watch.deviation(now, now) == max(declared, watch.monitor.deviation(now, now))

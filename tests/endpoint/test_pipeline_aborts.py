@@ -187,9 +187,16 @@ def test_a_pool_that_runs_dry_in_the_middle(tmp_path):
     assert causes <= {"", str(Cause.POOL_DRY), str(Cause.REFUSED)}
 
 
+def test_blocks_wait_for_key_that_those_before_them_give_back(tmp_path):
+    """Three at once would run dry; one after the other they all pay."""
+    run = synthetic_run(blocks=3)
+    alice, bob = play(tmp_path, run, pool_bytes=64 * 5, blocks=3)
+    assert set(same_verdict(alice, bob).values()) == {BlockState.STORED}
+
+
 def test_a_peer_that_says_nothing(tmp_path):
     def prepare(alice, bob, _network):
-        async def never():
+        async def never(_block):
             await asyncio.sleep(3600)
 
         bob.start(afford=never)

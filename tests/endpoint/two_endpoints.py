@@ -140,6 +140,7 @@ class Party:
             self.settings,
             **{
                 "afford": account.afford,
+                "ended": account.ended,
                 "stored": account.stored,
                 "shared": account.shared,
                 **changes,

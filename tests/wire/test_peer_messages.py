@@ -50,18 +50,22 @@ MESSAGES = st.one_of(
     st.builds(OpenBlocks, st.lists(st.builds(OpenBlock, u32, u64, u8), max_size=5).map(tuple)),
     st.builds(Tallies, some(32)),
     st.builds(Start, u8, some(32), u32, u64),
-    st.builds(Verify, some(16), some(16), u64, some(32)),
-    st.builds(Verified, st.integers(0, 1), u64),
+    st.builds(Verify, some(16), some(16), u64, some(32), u64),
+    st.builds(Verified, st.integers(0, 1), u64, u64),
     st.builds(Amplify, u64, u64, u64, st.binary(max_size=40)),
     st.builds(Pending, u64),
     st.builds(Verdict, st.integers(0, 1)),
     st.builds(Tag, u64, some(16)),
     st.builds(Abort, st.text("abcdefghij-", min_size=1, max_size=64)),
     st.builds(
-        lambda announced, digest, edges: Commit(
-            announced, digest, tuple(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=True))
+        lambda announced, deviation, digest, edges: Commit(
+            announced,
+            deviation,
+            digest,
+            tuple(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=True)),
         ),
         u64,
+        u32,
         some(32),
         st.sets(u64, max_size=8).filter(lambda s: len(s) % 2 == 0),
     ),
@@ -113,7 +117,7 @@ def test_a_reveal_that_contradicts_itself_is_refused(body):
 @pytest.mark.parametrize("ranges", [((5, 5),), ((5, 4),), ((1, 3), (3, 4)), ((4, 9), (1, 2))])
 def test_ranges_that_are_none_are_refused(ranges):
     with pytest.raises(PeerMessageError):
-        Commit.parse(Commit(1, bytes(32), ranges).encode())
+        Commit.parse(Commit(1, 0, bytes(32), ranges).encode())
 
 
 @given(

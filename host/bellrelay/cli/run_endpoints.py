@@ -59,6 +59,7 @@ def _ladder(source: Source) -> dict[str, float]:
         **{f"p_{x.name}": x.probability for x in (s, mu, nu)},
         # The simulation sends exactly what it declares.
         "deviation": 0.0,
+        "vacuum_limit": 0.0,
     }
 
 

@@ -45,9 +45,11 @@ def expected_counts(
     Returns events and errors, (FAMILY_SIZE, a, b) each; of errors only those of X with X mean
     something. `outcomes` are those that the events were announced as.
     """
-    # Shares hardly change with the rate, so that blocks of one link share them.
+    # Shares hardly change with the rate, and are made of what is declared, however far it may be
+    # off, so that blocks of one link share them.
     step = round(_STEPS_PER_OCTAVE * math.log2(max(announced, 1.0) / pulses))
-    shares, wrong = _shares(alice, bob, step, tuple(sorted(set(outcomes))))
+    of = tuple(sorted(set(outcomes)))
+    shares, wrong = _shares(alice.as_declared, bob.as_declared, step, of)
     return announced * shares, announced * wrong
 
 

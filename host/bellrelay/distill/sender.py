@@ -69,6 +69,12 @@ class Sender:
         return hash(self._content())
 
     @property
+    def as_declared(self) -> Sender:
+        """The same with intensities that are what they are declared to be."""
+        declared = self.declared
+        return Sender(self.kinds, self.probabilities, declared, declared, declared)
+
+    @property
     def settings(self) -> int:
         """How many."""
         return len(self.kinds)

@@ -20,6 +20,7 @@ from bellrelay.distill.tally import Tally
 from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
 
+from .block_ladders import used_ladder
 from .config import EndpointConfig
 
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
@@ -66,8 +67,10 @@ _LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False)
 class Agreement:
     """Both endpoints' parameters; the same on both sides, or they do not speak with each other.
 
-    block_slots : slots of a block. reconcile : ``auto``, ``ldpc`` or ``cascade``. refill_share : of
-    every key, what goes into the pool. digest : 32 bytes, of all of it.
+    block_slots : slots of a block. alice, bob : declared. reconcile : ``auto``, ``ldpc`` or
+    ``cascade``. refill_share : of every key, what goes into the pool. alice_limit, bob_limit : most
+    deviation with which a block is still bounded, where it was measured; what is declared if that
+    is more. digest : 32 bytes, of all of it.
     """
 
     alice_id: str
@@ -79,6 +82,8 @@ class Agreement:
     security: Security
     reconcile: str = "auto"
     refill_share: float = 0.1
+    alice_limit: float = 0.0
+    bob_limit: float = 0.0
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -91,11 +96,28 @@ class Agreement:
         text = json.dumps(values, sort_keys=True).encode()
         object.__setattr__(self, "digest", hashlib.sha256(text).digest())
 
-    def estimate(self, tallies: Mapping[Outcome, Tally]) -> Estimate:
-        """Bounds of a block from its counts, for the way in which it will be corrected."""
+    def ladder(self, role: Role) -> Ladder:
+        """As it is declared."""
+        return self.alice if role is Role.ALICE else self.bob
+
+    def used_ladder(self, role: Role, said: int) -> Ladder:
+        """That of a block; see :func:`~.block_ladders.used_ladder`."""
+        limit = self.alice_limit if role is Role.ALICE else self.bob_limit
+        return used_ladder(self.ladder(role), said, limit)
+
+    def estimate(
+        self,
+        tallies: Mapping[Outcome, Tally],
+        alice: Ladder | None = None,
+        bob: Ladder | None = None,
+    ) -> Estimate:
+        """Bounds of a block from its counts, for the way in which it will be corrected.
+
+        alice, bob : ladders of the block; None: as they are declared.
+        """
         bits = sum(t.n_z for t in tallies.values())
         security = replace(self.security, credit_empty=not self.method(bits).reveals)
-        return estimate(tallies, self.alice, self.bob, security)
+        return estimate(tallies, alice or self.alice, bob or self.bob, security)
 
     def secret_length(self, bounds: Estimate, leak_ec: int, discarded: int) -> int:
         """Bits of key after ``leak_ec`` bits of error correction and the hash of verification."""
@@ -111,11 +133,12 @@ class Agreement:
         """Of a key of this length, the bits that go into the pool: whole bytes each way."""
         return int(length * self.refill_share) // 16 * 16
 
-    def told(self, bounds: Estimate) -> dict[str, Any]:
-        """A block's bounds for its record: plain JSON values."""
+    def told(self, bounds: Estimate, alice: Ladder, bob: Ladder) -> dict[str, Any]:
+        """A block's bounds, and the ladders that they were made with: plain JSON values."""
         ledger = bounds.ledger
         return {
-            "ladders": {"alice": asdict(self.alice), "bob": asdict(self.bob)},
+            "ladders": {"alice": asdict(alice), "bob": asdict(bob)},
+            "deviation_declared": {"alice": self.alice.deviation, "bob": self.bob.deviation},
             "method": bounds.method,
             "concentration": bounds.concentration,
             "length_rule": str(bounds.security.length_rule),
@@ -155,9 +178,11 @@ def agreement_of(config: EndpointConfig) -> Agreement:
         bob,
         config.relay.id,
         config.block.slots,
-        Ladder(**config.alice.model_dump()),
-        Ladder(**config.bob.model_dump()),
+        config.alice.ladder(),
+        config.bob.ladder(),
         Security(**security.model_dump()),
         config.reconcile.method,
         config.key_pool.refill_share,
+        config.alice.most_deviation,
+        config.bob.most_deviation,
     )

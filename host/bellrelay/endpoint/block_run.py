@@ -27,7 +27,8 @@ _T = TypeVar("_T")
 class BlockRun:
     """One block on its way, on one side.
 
-    record : what is told of it: numbers, no secret. checkpoint : called with a name at every
+    deviation : that intensities of our sender may have had; what is declared counts if that is
+    more. record : what is told of it: numbers, no secret. checkpoint : called with a name at every
     boundary where this side may die; for tests.
     """
 
@@ -39,6 +40,7 @@ class BlockRun:
     executor: Executor
     source: SourceLog
     tag_keys: TagKeys
+    deviation: float
     checkpoint: Callable[[str], None]
     record: dict[str, Any] = field(default_factory=dict)
 

@@ -161,13 +161,23 @@ class BlockStore:
                 (block.acquisition, block.index, BlockState.COLLECTING, sequence, now, now),
             )
 
-    def commit_list(self, block: BlockId, digest: bytes) -> bool:
-        """Put down the digest of the complete list; False if another one was put down before."""
+    def commit_list(self, block: BlockId, digest: bytes, record: Mapping[str, Any]) -> bool:
+        """Put down the digest of the complete list; False if another one was put down before.
+
+        ``record`` is added to what is known of the block when the digest is new, and only then.
+        """
         with self._write() as db:
-            db.execute(
-                "UPDATE block SET digest = ? WHERE acquisition = ? AND number = ? AND digest = x''",
-                (digest, block.acquisition, block.index),
-            )
+            row = self._row(block)
+            if not row.digest:
+                db.execute(
+                    "UPDATE block SET digest = ?, record = ? WHERE acquisition = ? AND number = ?",
+                    (
+                        digest,
+                        json.dumps({**row.record, **record}),
+                        block.acquisition,
+                        block.index,
+                    ),
+                )
             return self._row(block).digest == digest
 
     def advance(
@@ -328,11 +338,15 @@ class BlockStore:
         return StoredVerdict(None if row[0] is None else bool(row[0]), row[1], bytes(row[2]))
 
     def keys(self, *, confirmed: bool = True) -> list[StoredKey]:
-        """Keys that may be used, in the order of their blocks; or those that may not yet."""
+        """Keys that may be used, in the order of their blocks; or those that may not yet.
+
+        Without those that were handed over: see :meth:`forget_key`.
+        """
         with self._lock:
             found = self._db.execute(
                 "SELECT key_id, acquisition, number, confirmed, length, record, stored_ns, packed,"
-                " to_pool FROM key WHERE confirmed = ? ORDER BY acquisition, number",
+                " to_pool FROM key WHERE confirmed = ? AND (length = 0 OR packed != x'')"
+                " ORDER BY acquisition, number",
                 (int(confirmed),),
             ).fetchall()
         return [
@@ -349,6 +363,19 @@ class BlockStore:
             for r in found
         ]
 
+    def forget_key(self, key_id: str) -> None:
+        """Somebody else keeps this key from now on: wipe its bits. What is known of it stays.
+
+        Bits that are still on their way to the key pool stay, too.
+        """
+        with self._lock:
+            with self._write() as db:
+                db.execute(
+                    "UPDATE key SET packed = x'' WHERE key_id = ? AND confirmed = 1", (key_id,)
+                )
+            # The log of before has them, until it is written back and cut.
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def pool_parts(self) -> list[tuple[BlockId, str, bytes]]:
         """Of keys in use: block, name, and what of it the key pool does not have yet."""
         with self._lock:
@@ -364,7 +391,7 @@ class BlockStore:
             db.execute("UPDATE key SET to_pool = x'' WHERE key_id = ?", (key_id,))
 
     def key_totals(self) -> dict[str, int]:
-        """Number of keys that may be used, and of their bits."""
+        """Number of keys that may be used, and of their bits; those handed over count as well."""
         with self._lock:
             number, bits = self._db.execute(
                 "SELECT count(*), coalesce(sum(length), 0) FROM key WHERE confirmed = 1"

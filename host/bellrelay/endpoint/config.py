@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -119,8 +120,18 @@ class LadderSettings(Model):
     p_nu: Annotated[float, _Probability] = Field(description="probability of nu")
     deviation: Annotated[float, between(0.0, MAX_DEVIATION)] = Field(
         default=0.01,
-        description="relative half-width within which every intensity is guaranteed to lie; "
-        "the bounds take the worst within it, and intensity_monitor holds the sender to it",
+        description="relative half-width within which every intensity is declared to lie; the "
+        "bounds take the worst within it, or within what the power monitor says if that is more",
+    )
+    deviation_limit: Annotated[float, between(0.0, MAX_DEVIATION)] | None = Field(
+        default=None,
+        description="most that the power monitor may say before a block is refused; none: twice "
+        "the declared deviation",
+    )
+    vacuum_limit: Annotated[float, between(0.0, 0.1, "photons per pulse")] = Field(
+        default=0.001,
+        description="most light in the vacuum setting; the bounds take anything between none and "
+        "that, and the power monitor holds the sender to it",
     )
     # A declaration that leaves no choice, and nothing that bounds are made with.
     phase: Literal["uniform"] = Field(
@@ -130,9 +141,16 @@ class LadderSettings(Model):
         "dependent. Nothing here measures that, and no bound holds without it",
     )
 
+    @property
+    def most_deviation(self) -> float:
+        """With which a block may still be bounded."""
+        if self.deviation_limit is None:
+            return min(2.0 * self.deviation, MAX_DEVIATION)
+        return self.deviation_limit
+
     def ladder(self) -> Ladder:
-        """The ladder that bounds are made with; ValueError if it contradicts itself."""
-        return Ladder(**self.model_dump())
+        """The ladder as it is declared; ValueError if it contradicts itself."""
+        return Ladder(**self.model_dump(exclude={"deviation_limit"}))
 
 
 class BlockSettings(Model):
@@ -148,7 +166,9 @@ class BlockSettings(Model):
         default=300.0, description="wait for the peer's next word about a block; then it ends"
     )
     max_in_flight: Annotated[int, between(1, 64)] = Field(
-        default=4, description="blocks in work at once; further ones wait"
+        default=16,
+        description="blocks in work at once, so that a slow line is no slow pipeline; further "
+        "ones wait",
     )
 
 
@@ -257,9 +277,6 @@ class IntensityMonitorSettings(Model):
     stability: Annotated[float, between(0.0001, 0.1)] = Field(
         default=0.01, description="deviation up to which a setting is called stable"
     )
-    vacuum_limit: Annotated[float, between(0.0, 0.1, "photons per pulse")] = Field(
-        default=0.001, description="most light in a setting that is declared as none"
-    )
 
 
 class EndpointConfig(FileModel):
@@ -286,9 +303,14 @@ class EndpointConfig(FileModel):
     health: Health = Health()
 
     @property
+    def own_settings(self) -> LadderSettings:
+        """Of this endpoint's sender."""
+        return self.alice if self.role == "alice" else self.bob
+
+    @property
     def own_ladder(self) -> Ladder:
         """What this endpoint's sender is declared to send."""
-        return (self.alice if self.role == "alice" else self.bob).ladder()
+        return self.own_settings.ladder()
 
     def faults(self) -> list[tuple[str, object, str]]:
         """What contradicts itself between keys: key, value, allowed."""
@@ -298,9 +320,19 @@ class EndpointConfig(FileModel):
         for party in ("alice", "bob"):
             settings: LadderSettings = getattr(self, party)
             try:
-                settings.ladder()
+                ladder = settings.ladder()
             except ValueError as error:
                 out.append((party, settings.model_dump(), str(error)))
+                continue
+            most = settings.most_deviation
+            key = f"{party}.deviation_limit"
+            if most < settings.deviation:
+                out.append((key, most, "not less than deviation"))
+                continue
+            try:
+                replace(ladder, deviation=most)
+            except ValueError as error:
+                out.append((key, most, str(error)))
         fixed = self.security.length_rule == "fixed"
         if fixed != (self.security.fixed_length_bits is not None):
             out.append(
@@ -321,15 +353,24 @@ class EndpointConfig(FileModel):
             )
         if monitor.max_age_s > monitor.window_s:
             out.append(("intensity_monitor.max_age_s", monitor.max_age_s, "at most window_s"))
-        deviation = (self.alice if self.role == "alice" else self.bob).deviation
-        if monitor.input != "none" and deviation <= monitor.calibration:
-            out.append(
-                (
-                    f"{self.role}.deviation",
-                    deviation,
-                    "more than intensity_monitor.calibration, or no reading could ever hold it",
+        if monitor.input != "none":
+            own = self.own_settings
+            if own.most_deviation <= monitor.calibration:
+                out.append(
+                    (
+                        f"{self.role}.deviation_limit",
+                        own.most_deviation,
+                        "more than intensity_monitor.calibration, or no reading could ever hold it",
+                    )
                 )
-            )
+            if own.o == own.vacuum_limit == 0.0:
+                out.append(
+                    (
+                        f"{self.role}.vacuum_limit",
+                        own.vacuum_limit,
+                        "more than 0 where light is measured: no reading shows that there is none",
+                    )
+                )
         return out
 
 

@@ -41,6 +41,7 @@ from .source_plugin import load_source
 __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
 
 _POLL_S = 1.0
+_WAITING = 4
 _ROTATE_S = 3600.0
 _log = structlog.get_logger(__name__)
 
@@ -118,11 +119,12 @@ class EndpointDaemon:
             executor,
             PipelineSettings(
                 max_in_flight=config.block.max_in_flight,
-                max_waiting=2 * config.block.max_in_flight,
+                max_waiting=config.block.max_in_flight + _WAITING,
                 patience_s=config.block.patience_s,
                 settle_s=config.block.settle_s,
                 error_rate=config.reconcile.error_rate,
                 afford=self.account.afford,
+                ended=self.account.ended,
                 admit=self.admission,
                 stored=self.account.stored,
                 shared=self.account.shared,

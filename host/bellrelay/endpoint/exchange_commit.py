@@ -7,22 +7,28 @@ two accept different lists; the digest only tells earlier and more clearly that 
 from __future__ import annotations
 
 import hashlib
+import struct
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay.distill.ladder import Ladder
+from bellrelay.distill.reconcile.engine import Role
 from bellrelay.wire.peer_messages import Commit, Exchange, Kind
 
 from .announcement_rules import CollectedBlock
 from .block import BlockAborted, Cause
+from .block_ladders import said_deviation
 from .block_run import BlockRun
+from .exchange_tags import peer_of
 from .slot_ranges import Ranges, inside, slots_in, union
 from .source_log import SourceLogError
 
 __all__ = ["CommittedList", "commit"]
 
 _MOST_RANGES = 4000
+_SAID = "deviation_said_ppm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,16 +36,19 @@ class CommittedList:
     """What both have committed to, less the slots that either sender has no record of.
 
     slot : (n,) uint64. outcome : (n,) uint8. pulses : pairs of pulses sent. digest : of the list.
+    alice, bob : ladders that the block is bounded with.
     """
 
     slot: NDArray[np.uint64] = field(repr=False)
     outcome: NDArray[np.uint8] = field(repr=False)
-    pulses: int = 0
-    digest: bytes = b""
+    pulses: int
+    digest: bytes
+    alice: Ladder
+    bob: Ladder
 
 
 async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
-    """Agree on the list and on the number of pulse pairs.
+    """Agree on the list, on the number of pulse pairs, and on how far intensities may be off.
 
     Raises
     ------
@@ -47,14 +56,18 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     """
     listed, digest = await run.compute(_listed, run, collected)
     removed = await _removed(run)
+    deviation = await _said_deviation(run)
     # Once a list may have led to a reveal, no other list of the same block is ever accepted, nor
-    # other slots left out of it.
-    promise = hashlib.sha256(digest + removed.astype("<u8").tobytes()).digest()
+    # other slots left out of it, nor other bounds of its intensities.
+    about = struct.pack("<I", deviation) + removed.astype("<u8").tobytes()
+    promise = hashlib.sha256(digest + about).digest()
     run.checkpoint("before the list is kept")
-    if not await run.write(run.store.commit_list, run.block, promise):
+    facts = {_SAID: deviation}
+    if not await run.write(run.store.commit_list, run.block, promise, facts):
         raise BlockAborted(Cause.LIST_CHANGED, "not the list of the first time")
     run.checkpoint("after the list is kept")
-    own = Commit(len(collected.slot), digest, tuple((int(a), int(b)) for a, b in removed))
+    ranges = tuple((int(a), int(b)) for a, b in removed)
+    own = Commit(len(collected.slot), deviation, digest, ranges)
     talk = run.talk
     talk.begin(Exchange.COMMIT, *listed)
     if run.is_alice:
@@ -69,6 +82,8 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         await talk.say(own)
         await talk.vouch()
         await talk.trust()
+    said = {run.role: deviation, peer_of(run.role): other.deviation_ppm}
+    alice, bob = (run.agreement.used_ladder(role, said[role]) for role in Role)
     both = union(removed, _within(run, other))
     pulses = run.end - run.first - slots_in(both)
     run.record.update(
@@ -78,7 +93,19 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         list_digest=digest.hex(),
     )
     slot, outcome = await run.compute(_without, both, collected)
-    return CommittedList(slot, outcome, pulses, digest)
+    return CommittedList(slot, outcome, pulses, digest, alice, bob)
+
+
+async def _said_deviation(run: BlockRun) -> int:
+    """What we say of our sender in this block: the same each time, and what it is now at least."""
+    now = said_deviation(run.agreement.ladder(run.role), run.deviation)
+    row = await run.write(run.store.find, run.block)
+    if row is None or _SAID not in row.record:
+        return now
+    before = int(row.record[_SAID])
+    if now > before:
+        raise BlockAborted(Cause.INTENSITY, "intensities may be off by more than was said before")
+    return before
 
 
 def _listed(run: BlockRun, collected: CollectedBlock) -> tuple[tuple[bytes, ...], bytes]:

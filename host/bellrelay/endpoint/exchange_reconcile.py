@@ -31,6 +31,9 @@ __all__ = ["VerifiedBlock", "reconcile"]
 
 _COUNT_BITS = 64
 """What Bob's count of errors may tell where bits differ: the message has so many bits."""
+_ROUNDING_BITS, _ROUNDING_SHARE = 64, 0.01
+"""So far may lengths of the key be apart. The search for weights stops where it is good enough, and
+may stop a step sooner or later on another machine."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +50,7 @@ class VerifiedBlock:
     digest: bytes = b""
 
 
-async def estimate_block(run: BlockRun, sifted: SiftedBlock) -> Estimate:
+async def estimate_block(run: BlockRun, committed: CommittedList, sifted: SiftedBlock) -> Estimate:
     """Bounds, from the counts that both know; the block goes no further without a chance of key.
 
     Raises
@@ -55,7 +58,7 @@ async def estimate_block(run: BlockRun, sifted: SiftedBlock) -> Estimate:
     BlockAborted
     """
     agreement = run.agreement
-    estimate = await run.compute(agreement.estimate, sifted.tallies)
+    estimate = await run.compute(agreement.estimate, sifted.tallies, committed.alice, committed.bob)
     if estimate.aborted is not None:
         raise BlockAborted(Cause.NO_BOUND, estimate.aborted)
     if agreement.secret_length(estimate, leak_ec=0, discarded=0) <= 0:
@@ -77,8 +80,9 @@ async def reconcile(
     ------
     BlockAborted, TalkOver
     """
-    estimate = await estimate_block(run, sifted)
-    await run.advance(BlockState.ESTIMATED, run.agreement.told(estimate))
+    estimate = await estimate_block(run, committed, sifted)
+    told = run.agreement.told(estimate, committed.alice, committed.bob)
+    await run.advance(BlockState.ESTIMATED, told)
     talk = run.talk
     talk.begin(Exchange.RECONCILE, committed.digest)
     engine = await _start(run, sifted, error_rate)
@@ -97,11 +101,11 @@ async def reconcile(
             "disclosed_bits": disclosed,
         },
     )
-    errors = await _verify(run, engine, kept, disclosed)
     leak_ec = disclosed
     if estimate.security.credit_empty:
         leak_ec += said_by_bob + _COUNT_BITS
-    length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
+    own_length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
+    errors, length = await _verify(run, engine, kept, disclosed, own_length)
     facts: dict[str, Any] = {
         "said_by_bob_bits": said_by_bob,
         "leak_ec": leak_ec,
@@ -157,15 +161,21 @@ async def _correct(run: BlockRun, engine: Reconciler) -> int:
 
 
 async def _verify(
-    run: BlockRun, engine: Reconciler, kept: NDArray[np.uint8], disclosed: int
-) -> int:
-    """Compare a hash under a key that is drawn only now. Returns the number of errors corrected."""
+    run: BlockRun, engine: Reconciler, kept: NDArray[np.uint8], disclosed: int, own_length: int
+) -> tuple[int, int]:
+    """Compare a hash under a key that is drawn only now, and agree on the length of the key.
+
+    Two machines may round a bound differently. Either length is one that the bounds of that side
+    allow, so the lesser is safe for both.
+
+    Returns the number of errors corrected, and the length.
+    """
     talk = run.talk
     frames = hashlib.sha256(engine.failed.tobytes()).digest()
     if run.is_alice:
         key = new_verification_key()
         tag = await run.compute(verification_tag, kept, key)
-        await talk.say(Verify(key, tag, disclosed, frames))
+        await talk.say(Verify(key, tag, disclosed, frames, own_length))
         answer = await talk.hear(Kind.VERIFIED, Verified.parse)
         await talk.trust()
         await talk.vouch()
@@ -173,12 +183,24 @@ async def _verify(
         said = await talk.hear(Kind.VERIFY, Verify.parse)
         if (said.disclosed, said.frames) != (disclosed, frames):
             raise BlockAborted(Cause.LEDGERS_DIFFER, "what was disclosed is counted differently")
+        _require_like(own_length, said.length)
         tag = await run.compute(verification_tag, kept, said.key)
         equal = tags_equal(tag, said.tag)
-        answer = Verified(int(equal), round(engine.error_rate * kept.size) if kept.size else 0)
+        errors = round(engine.error_rate * kept.size) if kept.size else 0
+        answer = Verified(int(equal), errors, min(own_length, said.length))
         await talk.say(answer)
         await talk.vouch()
         await talk.trust()
     if not answer.equal:
         raise BlockAborted(Cause.VERIFICATION, "the strings differ after correction")
-    return answer.errors
+    if answer.length > own_length:
+        raise BlockAborted(Cause.LEDGERS_DIFFER, "a key that is longer than our bounds allow")
+    _require_like(own_length, answer.length)
+    return answer.errors, answer.length
+
+
+def _require_like(own: int, other: int) -> None:
+    """More than rounding is another way to reckon, and one of the two is wrong."""
+    apart = abs(own - other) if own and other else 0
+    if apart > max(_ROUNDING_BITS, _ROUNDING_SHARE * own):
+        raise BlockAborted(Cause.LEDGERS_DIFFER, f"{own} bits of key here, {other} there")

@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtri, stdtrit
 
-from bellrelay.distill.ladder import SETTINGS, Ladder
+from bellrelay.distill.ladder import SETTINGS, Ladder, O
 
 from .config import IntensityMonitorSettings
 from .source_log import Reading
@@ -50,8 +50,8 @@ class SettingState:
     readings: number of them in the window. mean: photons per pulse; nan without a reading.
     relative_variance: of readings and, where measured, of single pulses; nan below two readings.
     deviation: bound on the relative deviation from the declared intensity, of the vacuum the bound
-    on photons per pulse; inf where there is none. stable: whether it is within the stability limit
-    (1 %). fault: why the setting is not guaranteed, or None.
+    on photons per pulse; inf where there is no bound. stable: whether it is within the stability
+    limit (1 %). fault: why the setting is not guaranteed, or None.
     """
 
     setting: str
@@ -73,14 +73,21 @@ class IntensityMonitor:
     Parameters
     ----------
     settings
-        Window, confidence and limits.
+        Window and confidence.
     ladder
-        Declared; its ``deviation`` is the most that is allowed.
+        Declared. A vacuum with ``vacuum_limit`` is held to that.
+    allowed
+        Most that the other settings may deviate.
     """
 
-    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder) -> None:
+    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder, allowed: float) -> None:
         self._settings = settings
         self._ladder = ladder
+        self._allowed = allowed
+        # Of these nothing but the most light counts.
+        dark = ladder.intensities == 0.0
+        dark[O] |= ladder.vacuum_limit > ladder.o
+        self._dark = dark
         # By setting, in the order of time: times, means, variances.
         self._readings: list[_Series] = [
             (np.empty(0, np.int64), np.empty(0), np.empty(0)) for _ in SETTINGS
@@ -137,7 +144,8 @@ class IntensityMonitor:
     def _look(self, time_ns: int, problem: str | None = None) -> None:
         self.states = tuple(self._state(setting, time_ns) for setting in range(len(SETTINGS)))
         fault = problem or next((s.fault for s in self.states if s.fault is not None), None)
-        deviation = max(s.deviation for s in self.states if s.declared > 0.0)
+        lit = [s.deviation for s, dark in zip(self.states, self._dark, strict=True) if not dark]
+        deviation = max(lit)
         self._looks.append((time_ns, deviation, fault))
 
     def _problem(self, reading: Reading, now_ns: int) -> str | None:
@@ -159,6 +167,7 @@ class IntensityMonitor:
         high = int(np.searchsorted(times, time_ns, side="right"))
         values = means[low:high]
         name, declared = SETTINGS[setting], float(self._ladder.intensities[setting])
+        dark = bool(self._dark[setting])
         n = len(values)
         mean = float(values.mean()) if n else math.nan
         relative_variance, deviation = math.nan, math.inf
@@ -168,11 +177,11 @@ class IntensityMonitor:
             if mean > 0.0:
                 relative_variance = (between + single) / mean**2
             least, most = self._interval(n, mean, between, single)
-            deviation = most if declared == 0.0 else max(most / declared - 1, 1 - least / declared)
-        fault = self._fault(name, declared, n, deviation)
+            deviation = most if dark else max(most / declared - 1, 1 - least / declared)
+        fault = self._fault(setting, n, deviation)
         if fault is None and time_ns - int(times[high - 1]) > s.max_age_s * _NS:
             fault = f"no reading of {name} for more than {s.max_age_s:g} s"
-        stable = fault is None and (declared == 0.0 or deviation <= s.stability)
+        stable = fault is None and (dark or deviation <= s.stability)
         return SettingState(name, declared, n, mean, relative_variance, deviation, stable, fault)
 
     def _interval(self, n: int, mean: float, variance: float, single: float) -> tuple[float, float]:
@@ -184,25 +193,23 @@ class IntensityMonitor:
         half = off - float(ndtri((1.0 - s.coverage) / 2.0)) * math.sqrt(most)
         return (mean - half) * (1.0 - s.calibration), (mean + half) * (1.0 + s.calibration)
 
-    def _fault(self, name: str, declared: float, n: int, deviation: float) -> str | None:
-        s, allowed = self._settings, self._ladder.deviation
+    def _fault(self, setting: int, n: int, deviation: float) -> str | None:
+        s, name = self._settings, SETTINGS[setting]
         if n < s.min_readings:
             return f"{n} readings of {name} in {s.window_s:g} s, {s.min_readings} are needed"
-        if declared == 0.0:
-            if deviation > s.vacuum_limit:
-                return (
-                    f"{name} may have {deviation:.3g} photons per pulse, "
-                    f"{s.vacuum_limit:g} are allowed"
-                )
-        elif not deviation <= allowed:
+        if self._dark[setting]:
+            most = self._ladder.vacuum_limit
+            if not deviation <= most:
+                return f"{name} may have {deviation:.3g} photons per pulse, {most:g} are allowed"
+        elif not deviation <= self._allowed:
             return (
-                f"{name} may deviate by {deviation:.3g} from the declared {declared:g}, "
-                f"{allowed:g} is allowed"
+                f"{name} may deviate by {deviation:.3g} from the declared "
+                f"{self._ladder.intensities[setting]:g}, {self._allowed:g} is allowed"
             )
         return None
 
     def deviation(self, since_ns: int, until_ns: int) -> float:
-        """Largest relative deviation of any setting at every look between; at most the ladder's.
+        """Largest relative deviation of any setting at every look between; at most ``allowed``.
 
         Raises
         ------

@@ -23,12 +23,12 @@ class IntensityWatch:
 
     Parameters
     ----------
-    settings, ladder
-        Of this endpoint's sender.
+    settings, ladder, allowed
+        Of this endpoint's sender; see :class:`~.intensity_monitor.IntensityMonitor`.
     """
 
-    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder) -> None:
-        self.monitor = IntensityMonitor(settings, ladder)
+    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder, allowed: float) -> None:
+        self.monitor = IntensityMonitor(settings, ladder, allowed)
         self.measured = settings.input != "none"
         self._settings = settings
         self._ladder = ladder
@@ -58,7 +58,9 @@ class IntensityWatch:
         return self.monitor.update(readings, now)
 
     def deviation(self, since_ns: int, until_ns: int) -> float:
-        """Bound on the relative deviation of any setting between; at most the ladder's.
+        """What bounds must take as the relative deviation of any setting between.
+
+        What is declared, or what was measured if that is more; at most what is allowed.
 
         Raises
         ------
@@ -68,7 +70,7 @@ class IntensityWatch:
         if not self.measured:
             return self._ladder.deviation
         try:
-            return self.monitor.deviation(since_ns, until_ns)
+            return max(self._ladder.deviation, self.monitor.deviation(since_ns, until_ns))
         except IntensityFault as fault:
             if self._file is not None and self._file.malformed:
                 raise IntensityFault(

@@ -222,6 +222,7 @@ class Pipeline:
 
     def _ended(self, block: BlockId, task: asyncio.Task[None]) -> None:
         del self._tasks[block], self._talks[block]
+        self._settings.ended(block)
         if not task.cancelled() and task.exception() is None:
             self._begin_blocks()
 
@@ -255,8 +256,8 @@ class Pipeline:
     async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
         source = await self._source(block)
         await self._recorded(block, source)
-        await self._settings.afford()
-        await self._write(self._settings.admit, block, source)
+        await self._settings.afford(block)
+        deviation = await self._write(self._settings.admit, block, source)
         run = BlockRun(
             block,
             self._role,
@@ -266,6 +267,7 @@ class Pipeline:
             self._executor,
             source,
             self._tag_keys,
+            deviation,
             self._settings.checkpoint,
         )
         committed = await commit(run, self._lists[block])

@@ -15,11 +15,15 @@ def _no_checkpoint(_name: str) -> None:
     pass
 
 
-def _admit_all(_block: BlockId, _source: SourceLog) -> None:
+def _admit_all(_block: BlockId, _source: SourceLog) -> float:
+    return 0.0
+
+
+async def _enough(_block: BlockId) -> None:
     pass
 
 
-async def _enough() -> None:
+def _no_more(_block: BlockId) -> None:
     pass
 
 
@@ -35,25 +39,27 @@ def _share(_block: BlockId | None) -> None:
 class PipelineSettings:
     """Choices of one side; the other may make others.
 
-    max_in_flight : blocks in work at once. max_waiting : complete lists that wait; what comes
-    beyond waits in the relay's log. patience_s : for the peer's next message. settle_s : for the
-    source's records of a block whose announcements are in. error_rate : assumed before a block was
-    corrected.
+    max_in_flight : blocks in work at once. max_waiting : complete lists, of these blocks and of
+    those that wait; what comes beyond waits in the relay's log. patience_s : for the peer's next
+    message. settle_s : for the source's records of a block whose announcements are in. error_rate :
+    assumed before a block was corrected.
 
-    checkpoint : called with a name wherever this side may die, for tests. afford : waits until a
-    block's tags can be paid for; BlockAborted if never. admit : BlockAborted if a block's source
-    cannot be trusted; in a thread. stored : there may be new keys; in a thread, before the peer can
-    know that we have them. shared : the peer has been told of the block's key, or of
-    every one; in a thread.
+    checkpoint : called with a name wherever this side may die, for tests. admit : relative
+    deviation that intensities of a block may have (what is declared counts if that is more),
+    BlockAborted if its source cannot be trusted; in a thread. afford : waits until a block's tags
+    can be paid for; BlockAborted if never. ended : a block is no longer in work. stored : there may
+    be new keys; in a thread, before the peer can know that we have them. shared : the peer has been
+    told of the block's key, or of every one; in a thread.
     """
 
-    max_in_flight: int = 4
-    max_waiting: int = 8
+    max_in_flight: int = 16
+    max_waiting: int = 20
     patience_s: float = 300.0
     settle_s: float = 5.0
     error_rate: float = 0.02
     checkpoint: Callable[[str], None] = _no_checkpoint
-    admit: Callable[[BlockId, SourceLog], None] = _admit_all
-    afford: Callable[[], Awaitable[None]] = _enough
+    admit: Callable[[BlockId, SourceLog], float] = _admit_all
+    afford: Callable[[BlockId], Awaitable[None]] = _enough
+    ended: Callable[[BlockId], None] = _no_more
     stored: Callable[[], None] = _keep
     shared: Callable[[BlockId | None], None] = _share

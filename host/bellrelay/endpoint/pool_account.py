@@ -15,6 +15,7 @@ from .key_pool import TAG_KEY_BYTES, KeyPool, KeyPoolDry
 __all__ = ["PoolAccount"]
 
 _LONGEST_WAIT_S = 600.0
+_BLOCK_BYTES = TAGS_PER_BLOCK * TAG_KEY_BYTES
 _log = structlog.get_logger(__name__)
 
 
@@ -32,17 +33,43 @@ class PoolAccount:
     def __init__(self, pool: KeyPool, store: BlockStore) -> None:
         self._pool = pool
         self._store = store
+        self._in_work: set[BlockId] = set()
+        self._asking = asyncio.Lock()
+        self._fewer = asyncio.Event()
 
-    async def afford(self) -> None:
-        """Wait until the tags of a block can be paid for.
+    async def afford(self, block: BlockId) -> None:
+        """Wait until the tags of a block can be paid for, beside those of all blocks in work.
+
+        Blocks in work give key back as they end; what the reserve allows is for one at a time.
 
         Raises
         ------
         BlockAborted
             The pool is dry.
         """
+        async with self._asking:
+            while self._in_work:
+                self._fewer.clear()
+                if await asyncio.to_thread(self._enough_for_all):
+                    break
+                await self._fewer.wait()
+            await self._afford_one()
+            self._in_work.add(block)
+
+    def ended(self, block: BlockId) -> None:
+        """A block draws no more tags."""
+        self._in_work.discard(block)
+        self._fewer.set()
+
+    def _enough_for_all(self) -> bool:
         try:
-            wait = await asyncio.to_thread(self._pool.wait_s, TAGS_PER_BLOCK * TAG_KEY_BYTES)
+            return self._pool.wait_s((len(self._in_work) + 1) * _BLOCK_BYTES) == 0.0
+        except KeyPoolDry:
+            return False
+
+    async def _afford_one(self) -> None:
+        try:
+            wait = await asyncio.to_thread(self._pool.wait_s, _BLOCK_BYTES)
         except KeyPoolDry as error:
             raise BlockAborted(Cause.POOL_DRY, str(error)) from None
         if wait > _LONGEST_WAIT_S:

@@ -18,7 +18,7 @@ __all__ = ["SourceAdmission"]
 
 
 class SourceAdmission:
-    """Tests a piece of every block's choices, and holds intensities to what is declared.
+    """Tests a piece of every block's choices, and says how far its intensities may be off.
 
     May be called from any thread, for several blocks at once.
 
@@ -39,13 +39,15 @@ class SourceAdmission:
 
     def __init__(self, config: EndpointConfig, begun_ns: Callable[[BlockId], int]) -> None:
         self.health = SourceHealth(config.random_health, config.own_ladder.probabilities)
-        self.intensities = IntensityWatch(config.intensity_monitor, config.own_ladder)
+        self.intensities = IntensityWatch(
+            config.intensity_monitor, config.own_ladder, config.own_settings.most_deviation
+        )
         self._block_slots = config.block.slots
         self._begun_ns = begun_ns
         self._lock = threading.Lock()
 
-    def __call__(self, block: BlockId, source: SourceLog) -> None:
-        """Admit a block, or not.
+    def __call__(self, block: BlockId, source: SourceLog) -> float:
+        """Admit a block, or not. Returns the relative deviation that its bounds must take.
 
         Raises
         ------
@@ -61,8 +63,9 @@ class SourceAdmission:
                     raise BlockAborted(Cause.SOURCE_RECORD, f"slots before {oldest} are forgotten")
                 if end <= first:
                     raise BlockAborted(Cause.SOURCE_RECORD, "nothing of the block was recorded")
-                self._hold_intensities(block, source, first, end)
+                deviation = self._deviation(block, source, first, end)
                 self.health.check(source, first, end)
+                return deviation
             except IntensityFault as fault:
                 raise BlockAborted(Cause.INTENSITY, str(fault)) from None
             except RandomAlarm as alarm:
@@ -81,7 +84,7 @@ class SourceAdmission:
         with self._lock:
             self.intensities.poll()
 
-    def _hold_intensities(self, block: BlockId, source: SourceLog, first: int, end: int) -> None:
+    def _deviation(self, block: BlockId, source: SourceLog, first: int, end: int) -> float:
         if isinstance(source, CheckedSource):
             self.intensities.attach(source)
         now = time.time_ns()
@@ -90,4 +93,4 @@ class SourceAdmission:
             self.intensities.poll(now)
         except OSError as error:
             raise IntensityFault(f"readings cannot be read: {error.strerror}") from None
-        self.intensities.deviation(*sent)
+        return self.intensities.deviation(*sent)

@@ -57,10 +57,9 @@ __all__ = [
     "Verify",
 ]
 
-PEER_PROTOCOL_VERSION = 1
+PEER_PROTOCOL_VERSION = 2
 FRAME_HEADER_BYTES = 34
 _HEADER = struct.Struct("<IBBIQQQ")
-_DIGEST_BYTES = 32
 
 
 class PeerMessageError(ValueError):
@@ -253,32 +252,36 @@ class OpenBlocks:
 class Commit:
     """The sender holds the complete list of the block.
 
-    announced : its length. digest : of the list, the block and what both have agreed upon.
-    removed : slot ranges [first, end) in which the sender sent nothing or lost the record of what
-    it sent; in order, apart from each other.
+    announced : its length. deviation_ppm : by so much, in millionths, the sender's intensities may
+    have been off in the block. digest : of the list and the block. removed : slot ranges
+    [first, end) in which the sender sent nothing or lost the record of what it sent; in order,
+    apart from each other.
     """
 
     KIND: ClassVar = Kind.COMMIT
     _RANGE: ClassVar = struct.Struct("<QQ")
+    _HEAD: ClassVar = struct.Struct("<QI32s")
     announced: int
+    deviation_ppm: int
     digest: bytes
     removed: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def parse(cls, body: bytes) -> Commit:
         """Raises PeerMessageError: cut off, or ranges that are empty, overlap or go back."""
-        head, tail = body[: 8 + _DIGEST_BYTES], body[8 + _DIGEST_BYTES :]
-        _need(len(head) == 8 + _DIGEST_BYTES, "COMMIT: cut off")
+        head, tail = body[: cls._HEAD.size], body[cls._HEAD.size :]
+        _need(len(head) == cls._HEAD.size, "COMMIT: cut off")
         _need(len(tail) % cls._RANGE.size == 0, "COMMIT: not whole ranges")
         removed = tuple(cls._RANGE.iter_unpack(tail))
         edges = [edge for both in removed for edge in both]
         _need(all(x < y for x, y in pairwise(edges)), "COMMIT: ranges")
-        return cls(struct.unpack_from("<Q", head)[0], head[8:], removed)
+        announced, deviation_ppm, digest = cls._HEAD.unpack(head)
+        return cls(announced, deviation_ppm, digest, removed)
 
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
         ranges = b"".join(self._RANGE.pack(*both) for both in self.removed)
-        return struct.pack("<Q", self.announced) + self.digest + ranges
+        return self._HEAD.pack(self.announced, self.deviation_ppm, self.digest) + ranges
 
 
 @dataclass(frozen=True, eq=False)
@@ -352,25 +355,30 @@ class Start(_Fixed):
 class Verify(_Fixed):
     """Alice's hash of what was corrected. key : fresh; disclosed : bits, by her count.
 
-    frames : digest of which frames failed.
+    frames : digest of which frames failed. length : bits of key that her bounds allow.
     """
 
     KIND: ClassVar = Kind.VERIFY
-    _LAYOUT: ClassVar = struct.Struct("<16s16sQ32s")
+    _LAYOUT: ClassVar = struct.Struct("<16s16sQ32sQ")
     key: bytes
     tag: bytes
     disclosed: int
     frames: bytes
+    length: int
 
 
 @dataclass(frozen=True)
 class Verified(_Fixed):
-    """Whether Bob's hash is the same, and how many bits he corrected."""
+    """Whether Bob's hash is the same, how many bits he corrected, and how long the key will be.
+
+    length : the lesser of what Alice's bounds allow and his.
+    """
 
     KIND: ClassVar = Kind.VERIFIED
-    _LAYOUT: ClassVar = struct.Struct("<BQ")
+    _LAYOUT: ClassVar = struct.Struct("<BQQ")
     equal: int
     errors: int
+    length: int
 
     def __post_init__(self) -> None:
         _need(self.equal in (0, 1), "VERIFIED: neither yes nor no")
