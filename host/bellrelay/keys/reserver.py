@@ -98,8 +98,8 @@ class Reserver:
 
     @property
     def to_return(self) -> int:
-        """Keys that wait to be given back."""
-        return len(self._unwanted)
+        """Keys that wait to be given back; one more while it was not looked for others."""
+        return len(self._unwanted) + self._look
 
     async def get(
         self,
@@ -210,9 +210,8 @@ class Reserver:
     async def run(self) -> None:
         """Give back what is not wanted; ends by cancellation."""
         while True:
-            timeout = _RETRY_S if self._unwanted else _LEFT_OVER_S
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(_RETRY_S if self.to_return else _LEFT_OVER_S):
                     await self._wake.wait()
             except TimeoutError:
                 self._look = True
@@ -229,10 +228,15 @@ class Reserver:
                 await asyncio.sleep(_RETRY_S)
 
     async def _find_left_over(self) -> None:
-        found = await self._threads.read(self._store.undelivered, 0.0, _BATCH)
-        # A round may have finished while this was being read: begin release leaves those alone.
-        self._unwanted |= {r.key_id for r in found} - self._at_work
-        self._look = len(found) == _BATCH and bool(self._unwanted)
+        while True:
+            found = await self._threads.read(self._store.undelivered, 0.0, _BATCH)
+            # A round may have finished while this was being read: begin release leaves those alone.
+            self._unwanted |= {r.key_id for r in found} - self._at_work
+            await self._return()
+            # Those at work count among the first so many; what they hide is found the next time.
+            if len(found) < _BATCH or self._at_work:
+                break
+        self._look = len(found) == _BATCH
 
     async def _return(self) -> None:
         while names := sorted(self._unwanted - self._at_work)[:_BATCH]:
