@@ -45,7 +45,10 @@ class PostgresServer:
         self._programs = programs
         # The server refuses to run as root, and its user cannot look into pytest's folders.
         self._user = "postgres" if os.geteuid() == 0 else None
-        self._folder = Path(tempfile.mkdtemp(prefix="bellrelay-pg-", dir="/tmp"))
+        # In memory where that can be: a process that is killed does not test the disk.
+        memory = os.access("/dev/shm", os.W_OK | os.X_OK)
+        folder = tempfile.mkdtemp(prefix="bellrelay-pg-", dir="/dev/shm" if memory else "/tmp")
+        self._folder = Path(folder)
         self._password = secrets.token_hex(12)
         self._process = None
         password_file = self._folder / "password"
@@ -91,13 +94,13 @@ class PostgresServer:
         )
 
     def new_database(self):
-        """URL of a fresh, empty database."""
+        """URL of a fresh, empty name space: as good as a database, and made much faster."""
         import psycopg
 
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return self.url.rpartition("/")[0] + f"/{name}"
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url}?options=-csearch_path%3D{name}"
 
     def start(self):
         log = (self._folder / "log").open("ab")
@@ -148,11 +151,7 @@ class PostgresServer:
 
     def destroy(self):
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
-            try:
-                self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                self.kill()
+            self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
 
 

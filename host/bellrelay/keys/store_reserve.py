@@ -225,8 +225,8 @@ def withdraw(
     released: list[Reservation] = []
     for reservation in reservations:
         key = state.keys.get(reservation.key_id)
-        if key is not None and key.row.serial == reservation.serial:
-            if key.state is KeyState.RESERVED and key.row.side != context.side:
+        if key is not None and key.reservation() == reservation and state.legal(reservation):
+            if key.state is KeyState.RESERVED:
                 given_up.add(reservation.key_id)
                 released.append(reservation)
                 answers.append(PeerAnswer.RELEASED)
@@ -279,10 +279,10 @@ class _PeerState:
 
     def verdict(self, reservation: Reservation, *, withdrawn: bool = False) -> PeerAnswer | None:
         """The answer, or None: every unit is free here, or can be made so."""
-        if not self._legal(reservation):
+        if not self.legal(reservation):
             return PeerAnswer.GONE
         key = self.keys.get(reservation.key_id)
-        if not withdrawn and key is not None and key.row.serial == reservation.serial:
+        if not withdrawn and key is not None and key.reservation() == reservation:
             alive = key.state in (KeyState.RESERVED, KeyState.DELIVERED, KeyState.CONSUMED)
             return PeerAnswer.ADOPTED if alive else PeerAnswer.GONE
         for ref in reservation.units:
@@ -294,7 +294,7 @@ class _PeerState:
         suspended = any(self._units[ref].held & Held.SUSPENDED for ref in reservation.units)
         return PeerAnswer.NOT_HERE if suspended and not withdrawn else None
 
-    def _legal(self, r: Reservation) -> bool:
+    def legal(self, r: Reservation) -> bool:
         """Whether the other KME may reserve so: the rules that keep tenants apart."""
         context = self._context
         pair = context.pairs.named(r.pair)
@@ -378,10 +378,11 @@ def undelivered(
             c.state == int(KeyState.RESERVED),
             c.reserved_ns < reserved_before_ns,
         )
-        .order_by(c.reserved_ns)
+        .order_by(c.reserved_ns, c.key_id)
         .limit(limit)
-    )
-    return [key.reservation() for key in load_keys(connection, [r.key_id for r in rows]).values()]
+    ).all()
+    keys = load_keys(connection, [row.key_id for row in rows])
+    return [keys[row.key_id].reservation() for row in rows]
 
 
 def begin_release(
