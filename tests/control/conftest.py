@@ -1,4 +1,4 @@
-"""Lets these tests import what they share."""
+"""Helpers of these tests, beside them."""
 
 import sys
 from pathlib import Path

@@ -55,10 +55,8 @@ def no_relay(seen: Observation) -> Observation:
 
 def silent_board(seen: Observation) -> Observation:
     """The daemon answers; the board's last heartbeat ages, and nothing is counted any more."""
-    assert seen.relay is not None
-    none = tuple(replace(d, clicks=0, suppressed=0, outside=0) for d in seen.relay.detectors)
     return of_relay(
-        seen, running=False, heartbeat_age_s=3.0, slots=0, live=0, detectors=none,
+        seen, running=False, heartbeat_age_s=3.0, slots=0, live=0, detectors=(),
         psi_minus=0, psi_plus=0, light=(None, None), delay_ps=(None, None), width_ps=None,
         visibility=None, public_z=(0, 0), public_x=(0, 0),
     )  # fmt: skip
@@ -85,6 +83,8 @@ CASES: list[tuple[str, str, str, Change, Report]] = [
     ("no-reference", "reference-lost", "link", AS_IS, relay(reference_locked=False)),
     ("alice-late", "arm-delay", "alice", to(delay_ps=(350.0, 0.0)), TRUE),
     ("bob-early", "arm-delay", "bob", to(delay_ps=(0.0, -350.0)), TRUE),
+    ("opposite", "arms-drift", "link", to(delay_ps=(250.0, -250.0)), TRUE),
+    ("opposite-a-little", "arms-drift", "link", to(delay_ps=(130.0, -130.0)), TRUE),
     ("bright", "saturation", "link", to(light=(8.0, 8.0)), TRUE),
     ("bright-alice", "bright-arm", "alice", to(light=(3.0, 1.0)), TRUE),
     ("runaway", "runaway-detector", "detector 1", to(dark_hz=(100.0, 5e6, 100.0, 100.0)), TRUE),

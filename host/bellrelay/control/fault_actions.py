@@ -32,6 +32,11 @@ class Action(StrEnum):
         member.meaning = meaning
         return member
 
+    @property
+    def aimed(self) -> bool:
+        """Whether it is done to one sender, so that the wrong one would suffer."""
+        return self in (Action.ATTENUATE, Action.ROLL_BACK, Action.HALT_SENDER)
+
 
 @dataclass(frozen=True)
 class Step:

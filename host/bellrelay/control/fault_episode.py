@@ -47,6 +47,16 @@ class ActiveFault:
         """Of this fault among the candidates."""
         return self.candidates[0].probability
 
+    @property
+    def agreement(self) -> float:
+        """Probability of the faults that the same first step is right for."""
+        first = self.fault.steps[0].action
+        return sum(
+            c.probability
+            for c in self.candidates
+            if c.fault.steps[0].action is first and (c.subject == self.subject or not first.aimed)
+        )
+
     def explains(self, alarm: AlarmKey) -> bool:
         """Whether it may have raised this alarm."""
         return self.fault.explains(*alarm, self.subject)

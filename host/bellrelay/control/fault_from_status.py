@@ -94,8 +94,9 @@ def measured_intensities(
     excess = None
     for state in states:
         if state.declared == 0.0:
-            excess = None if state.fault is None else math.inf
-            excess = 0.0 if state.fault is None and state.readings else excess
+            # Without readings enough for a bound, nothing is known either way.
+            if math.isfinite(state.deviation):
+                excess = 0.0 if state.fault is None else math.inf
         elif state.readings > 1 and state.relative_variance > 0.0:
             ratio = state.mean / state.declared
             sigma = ratio * math.sqrt(state.relative_variance / state.readings)

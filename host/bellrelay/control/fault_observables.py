@@ -15,7 +15,7 @@ from typing import Literal
 from bellrelay.distill.ladder import SETTINGS
 
 from .fault_baseline import Baseline, decoy_events, x_events
-from .fault_observation import PARTIES, Measured, Observation
+from .fault_observation import PARTIES, DetectorCounts, Measured, Observation
 from .fault_statistics import COUNTS, EVENTS, LEVEL, MEAN, SHARE, Statistic
 
 __all__ = [
@@ -194,24 +194,28 @@ def _reference_lost(o: Observation, _base: Baseline, _index: int, _part: int) ->
     return _flag(not o.relay.reference_locked)
 
 
-def _clicks(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
+def _detector(o: Observation, d: int) -> DetectorCounts | None:
     # A board that does not acquire counts nothing, which says nothing of a detector.
-    if o.relay is None or not o.relay.slots:
-        return _NOTHING
-    return float(o.relay.detectors[d].clicks), base.clicks_per_s[d] * o.span_s
+    if o.relay is None or not o.relay.slots or d >= len(o.relay.detectors):
+        return None
+    return o.relay.detectors[d]
+
+
+def _clicks(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
+    counts = _detector(o, d)
+    return _NOTHING if counts is None else (counts.clicks, base.clicks_per_s[d] * o.span_s)
 
 
 def _outside(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
-    if o.relay is None or not o.relay.slots:
-        return _NOTHING
-    return float(o.relay.detectors[d].outside), base.outside_per_s[d] * o.span_s
+    counts = _detector(o, d)
+    return _NOTHING if counts is None else (counts.outside, base.outside_per_s[d] * o.span_s)
 
 
 def _suppressed(o: Observation, _base: Baseline, d: int, _part: int) -> Sample:
-    if o.relay is None:
+    counts = _detector(o, d)
+    if counts is None:
         return _NOTHING
-    counts = o.relay.detectors[d]
-    return float(counts.suppressed), float(counts.suppressed + counts.clicks)
+    return counts.suppressed, counts.suppressed + counts.clicks
 
 
 def _live(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:

@@ -32,9 +32,10 @@ not explain are diagnosed by themselves, so that several faults may be found at 
 its alarms clears, a fault recedes: what is still to clear, and blocks that began before, say
 nothing new.
 
-The first step is taken a second after a fault was told with a probability of 0.6 or more; if it is
-less for ten seconds, a person is called and nothing is done by itself. The next step follows if the
-fault lasts longer than the time in brackets.
+The first step is taken a second after a fault was told, if the faults that this step is right for
+have a probability of 0.6 or more together; if it is less for ten seconds, a person is called and
+nothing is done by itself. The next step follows if the fault lasts longer than the time in
+brackets.
 
 """
 

@@ -113,6 +113,17 @@ FAULTS: tuple[Fault, ...] = (
         triggers=("delay.own",), within_s=5.0,
     ),
     Fault(
+        "arms-drift", "F1", "the pulses of both arms arrive off their place, each its own way",
+        "link", 6.0,
+        {
+            "delay": "*", "delay-apart": "*", "visibility": "(-)", "error-x": "(+)",
+            "error-z": "(+)", "announced": "(-)", "clicks": "(-)", "outside": "(+)",
+            "width": "(+)", "vacuum-share": "(+)", "psi-minus": "(*)",
+        },
+        _steps((_A.RESYNCHRONISE, 20.0), (_A.RECALIBRATE, 300.0), (_A.FAIL_OVER, _NO_LIMIT)),
+        triggers=("delay", "delay-apart"), within_s=5.0,
+    ),
+    Fault(
         "saturation", "F2", "more light than the detectors can follow", "link", 6.0,
         {
             "live": "-", "suppressed": "+", "light": "(+)", "clicks": "(+)", "outside": "(+)",

@@ -216,7 +216,7 @@ class Watch:
             age_s = now_s - fault.raised_s
             if age_s < _SETTLE_S:
                 return []
-            if fault.probability < _CONFIDENT:
+            if fault.agreement < _CONFIDENT:
                 if age_s < _DOUBT_S:
                     return []
                 # Nothing is done by itself about what may be something else.

@@ -1,0 +1,37 @@
+"""A healthy link raises no alarm, whatever counting noise and slow wander do."""
+
+from __future__ import annotations
+
+import pytest
+from simulated_link import SimulatedLink, State
+
+from bellrelay.control.fault_baseline import measure_baseline
+from bellrelay.control.fault_watch import Watch
+
+ETA, WEAK = 0.02, 0.002
+"""34 dB and 54 dB between the sources' pulses and coincidences: 970 and 10 outcomes per second."""
+
+
+def alarms_of_hours(eta: float, seed: int, hours: int) -> list[str]:
+    link = SimulatedLink(State(eta=eta), seed=seed)
+    watch = Watch(measure_baseline(link.run(600)))
+    said = []
+    for _ in range(hours):
+        said += [f"{n.time_s}: {n.turn} {n.fault}" for n in watch.observe(link.run(3600))]
+        said += [str(alarm) for alarm in watch.alarms]
+    return said
+
+
+def test_a_day_of_a_healthy_link() -> None:
+    assert alarms_of_hours(ETA, seed=11, hours=24) == []
+
+
+def test_hours_of_a_link_with_few_counts() -> None:
+    assert alarms_of_hours(WEAK, seed=12, hours=3) == []
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(20, 24))
+@pytest.mark.parametrize("eta", [ETA, WEAK])
+def test_days_of_healthy_links(eta: float, seed: int) -> None:
+    assert alarms_of_hours(eta, seed, hours=24) == []
