@@ -447,6 +447,8 @@ class TestBlocks:
             assert facts.phase_error_upper == 0.03
             assert facts.as_json()["relay"] == "charles"
         assert two.a.provenance(str(uuid.uuid4())) == []
+        assert [facts.block_id for facts in two.a.blocks()] == sorted(blocks)
+        assert [facts.block_id for facts in two.a.blocks(after=min(blocks))] == [max(blocks)]
 
     def test_damage_costs_the_key_that_it_hits(self, two):
         two.block()
@@ -502,11 +504,15 @@ class TestOpening:
         with pytest.raises(StoreError, match="not configured"):
             two.open(keyrings=(keyring(two.folder, "new"), None))
 
-    @pytest.mark.parametrize("url", ["mysql://x/y", "sqlite://", "://", "oracle+x://y"])
-    def test_what_is_no_database(self, tmp_path, url):
+    @pytest.mark.parametrize(
+        "url", ["mysql://x/y", "sqlite://", "://", "postgresql:/x y", "postgres:x"]
+    )
+    def test_what_is_no_database(self, tmp_path, url, monkeypatch):
+        monkeypatch.chdir(tmp_path)
         ring = keyring(tmp_path)
         with pytest.raises(StoreError):
             KeyStore(url, "kme-a", PAIRS, ring, _Nobody(), StoreSettings())
+        assert [path.name for path in tmp_path.iterdir()] == ["kek.kek"]
 
     def test_other_pairs_give_free_units_to_other_owners(self, two):
         two.block(units=60)

@@ -13,6 +13,7 @@ done or done again.
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 import threading
 import time
@@ -60,6 +61,8 @@ def database_url(url: str) -> URL:
     ``postgresql://`` is taken as the dialect of psycopg 3.
     """
     if "://" not in url:
+        if re.match(r"[a-z][a-z0-9+.-]+:", url):
+            raise StoreError("neither the path of a file nor the URL of a database")
         return URL.create("sqlite", database=str(Path(url)))
     try:
         parsed = make_url(url)

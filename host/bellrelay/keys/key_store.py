@@ -400,6 +400,22 @@ class KeyStore:
         found = self._read(lambda db: store_blocks.provenance_of(db, [block_id]))
         return found.get(block_id)
 
+    def blocks(
+        self, selector: Selector | None = None, after: str = "", limit: int = 1000
+    ) -> list[Provenance]:
+        """Blocks in the order of their names, those that come after ``after``."""
+        c = schema.block.c
+        query = select(c.block_id).where(c.block_id > after).order_by(c.block_id).limit(limit)
+        if selector is not None:
+            query = query.where(selector.where())
+
+        def body(connection: Connection) -> list[Provenance]:
+            names = [row.block_id for row in connection.execute(query)]
+            found = store_blocks.provenance_of(connection, names)
+            return [found[name] for name in names]
+
+        return self._read(body)
+
     # ------------------------------------------------------------------------------ incidents
 
     def suspend(self, selector: Selector, reason: str, actor: str) -> Suspension:
