@@ -85,7 +85,8 @@ def avalanches(
     """Process all events before `horizon`; clicks go to times, channels, by (time, channel).
 
     sync_period in ps, 0 for no sync channel; its clock's relative offset is sync_stretch. Dark
-    counts and sync tags end at `end_time`. Returns True when done, False when a buffer is full: call again with larger ones.
+    counts and sync tags end at `end_time`. Returns True when done, False when a buffer is full:
+    call again with larger ones.
     """
     n_detectors = dead_time.shape[0]
     while True:
