@@ -159,11 +159,12 @@ def _unfetchable(
     context: StoreContext, taking: _Taking, request: FetchRequest, key_id: str
 ) -> Refusal | None:
     key = taking.keys.get(key_id)
-    if key is None:
+    # A key of another master is as unknown, so that nobody learns whether it exists.
+    if key is None or key.master != request.master:
         return Refusal.NOT_FOUND
     if request.slave not in key.slaves:
         return Refusal.NOT_NAMED
-    if key.master != request.master or taking.state(key).final:
+    if taking.state(key).final:
         return Refusal.NOT_FOUND
     if key.row.side == context.side and taking.state(key) is KeyState.RESERVED:
         # Its master does not have it yet, and perhaps never will.
