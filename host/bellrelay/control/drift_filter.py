@@ -35,7 +35,7 @@ class DriftFilter:
         What is known of it at the start: zero, give or take so much.
     gate
         Measurements further off than so many standard errors are refused, up to three in a row:
-        after that the world has changed, not the measurement.
+        after that the world has changed, not the measurement, and by as much as they say.
 
     Attributes
     ----------
@@ -55,11 +55,11 @@ class DriftFilter:
         self._noise = noise
         self._gate = gate
         self._in_a_row = 0
+        self._unseen_s = 0.0
         self.phase_ps = self.rate_ps_per_s = 0.0
         self._pp = phase_sigma_ps**2
         self._pr = 0.0
         self._rr = rate_sigma_ps_per_s**2
-        self._start = self._pp, self._rr
         self.refused = 0
 
     @property
@@ -82,6 +82,7 @@ class DriftFilter:
         if seconds < 0.0:
             raise ValueError(f"time goes forward, not by {seconds} s")
         self.phase_ps += self.rate_ps_per_s * seconds
+        self._unseen_s += seconds
         q = self._noise.rate_ps_per_s**2
         self._pp += (
             2.0 * seconds * self._pr
@@ -129,10 +130,14 @@ class DriftFilter:
             self._in_a_row += 1
             if self._in_a_row <= 3:
                 return False
-            self._pp, self._rr = self._start
-            self._pr = 0.0
-            variance = self._pp + age_s**2 * self._rr + sigma_ps**2
+            # Either the phase has jumped, or it has run off since the last one that was believed.
+            added_pp = innovation**2
+            added_rr = (innovation / max(self._unseen_s, age_s, 1e-3)) ** 2
+            self._pp += added_pp
+            self._rr += added_rr
+            variance += added_pp + age_s**2 * added_rr
         self._in_a_row = 0
+        self._unseen_s = age_s
         gain_phase = (self._pp - age_s * self._pr) / variance
         gain_rate = (self._pr - age_s * self._rr) / variance
         self.phase_ps += gain_phase * innovation

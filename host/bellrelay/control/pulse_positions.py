@@ -16,8 +16,14 @@ __all__ = ["PulsePositions", "TooFewCounts", "fit_pulses", "slot_counts"]
 Floats = NDArray[np.float64]
 
 _STEPS = 60
-_DONE = 1e-3
+_DONE = 1e-2
 """Steps below this share of an error bar end the search."""
+
+
+_STRAY = 1e-4
+"""Share of the light that may lie anywhere: a count far out must not pull at the pulses."""
+_OVERSHOOT = 8
+"""Steps after which they are halved: they go to and fro."""
 
 
 class TooFewCounts(ValueError):
@@ -127,9 +133,9 @@ def fit_pulses(
     start = coarse_shift(observed, shape, centres, width_ps)
     theta = np.concatenate((np.full(n, signal / n), centres + start, [width_ps]))
     free = 2 * n + int(fit_width)
-    floor = max(background_per_bin, 1e-9 * signal / len(observed))
+    floor = max(background_per_bin, _STRAY * signal / len(observed))
     covariance = np.empty((free, free))
-    for _ in range(_STEPS):
+    for turn in range(_STEPS):
         mean = np.full(len(observed), float(floor))
         slope = np.zeros((len(observed), 2 * n + 1))
         for k in range(n):
@@ -147,7 +153,7 @@ def fit_pulses(
         step = covariance @ (weighted.T @ (observed - mean))
         errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         limit = np.concatenate((0.5 * theta[:n], np.full(free - n, 0.5 * theta[-1])))
-        step = np.clip(step, -limit, limit)
+        step = np.clip(step, -limit, limit) * (1.0 if turn < _OVERSHOOT else 0.5)
         theta[:free] += step
         if np.all(np.abs(step) <= _DONE * np.maximum(errors, 1e-12)):
             break

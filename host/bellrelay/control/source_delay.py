@@ -25,7 +25,11 @@ __all__ = ["SentClicks", "SourceDelays", "source_delays", "tabulate_clicks"]
 Floats = NDArray[np.float64]
 
 _STEPS = 60
-_DONE = 1e-3
+_DONE = 1e-2
+_STRAY = 1e-3
+"""Share of the light that may lie anywhere: a click far out must not pull at the pulses."""
+_OVERSHOOT = 8
+"""Steps after which they are halved: they go to and fro."""
 _FEWEST = 50
 
 
@@ -148,13 +152,13 @@ def source_delays(
     observed, slots, strength = observed[known], slots[known], strength[known]
     shape = PulseShape(observed.shape[1], clicks.bin_ps, clicks.period_ps)
     per_slot = float(observed.sum() / slots.sum())
-    floor = max(background_per_slot_bin, 1e-9 * per_slot / observed.shape[1])
+    floor = max(background_per_slot_bin, _STRAY * per_slot / observed.shape[1])
     # own, other: clicks per slot in the first pulse; ratio: second pulse over first.
     n = len(centres_ps)
     theta = np.array([per_slot / (2 * n), per_slot / (2 * n), *start_ps, 1.0])
     theta[2:4] = _nearer(observed, strength, shape, centres_ps, width_ps, start_ps)
     free = 5 if n > 1 else 4
-    for _ in range(_STEPS):
+    for turn in range(_STEPS):
         own, other, ratio = theta[0], theta[1], theta[4]
         (first_own, late_own), slope_own = _pulses(shape, centres_ps, theta[2], width_ps, ratio)
         (first_other, late_other), slope_other = _pulses(
@@ -179,7 +183,7 @@ def source_delays(
             raise TooFewCounts("the settings do not tell the sources apart") from None
         step = covariance @ (weighted.T @ (observed.ravel() - flat))
         limit = np.array([0.5 * own, 0.5 * other, width_ps / 2, width_ps / 2, 0.5 * ratio])[:free]
-        step = np.clip(step, -limit, limit)
+        step = np.clip(step, -limit, limit) * (1.0 if turn < _OVERSHOOT else 0.5)
         theta[:free] += step
         errors = np.sqrt(np.maximum(np.diag(covariance), 0.0))
         if np.all(np.abs(step) <= _DONE * np.maximum(errors, 1e-15)):
