@@ -38,6 +38,7 @@ VERBS = (
     Verb("relay", "The daemon: read a board, log its announcements, serve them."),
     Verb("endpoint", "The daemon of Alice or Bob: announcements in, keys out."),
     Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
+    Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("tags", "Recorded time tags: info, convert, histogram, coincidences, Bell outcomes."),

@@ -264,6 +264,9 @@ class AuditLog:
             found = scan(data, self._position)
             self._offset += found.end
             self._position = found.position
+            if found.action == CHECKPOINT:
+                # Whoever signed: its own line needs no further one.
+                self._signed = found.position.sequence
             torn = data[found.end :]
             if torn:
                 self._repair(torn, floor)

@@ -13,7 +13,15 @@ from pathlib import Path
 from .audit_chain import PREV, SEQUENCE, ChainPosition, as_repair_of, follows, parsed
 from .audit_record import AuditError
 
-__all__ = ["AuditBroken", "Scan", "first_sequences", "position_before", "scan", "segment_path"]
+__all__ = [
+    "AuditBroken",
+    "Scan",
+    "end_of_log",
+    "first_sequences",
+    "position_before",
+    "scan",
+    "segment_path",
+]
 
 _TAIL = 1 << 16
 
@@ -89,6 +97,18 @@ def position_before(directory: Path, segments: list[int]) -> ChainPosition:
     if values is None or values[SEQUENCE] != last - 1:
         raise AuditBroken(f"{path}: does not end with line {last - 1}, where the next file begins")
     return ChainPosition(last - 1).after(line)
+
+
+def end_of_log(directory: Path) -> ChainPosition:
+    """Where the chain ends, as far as its last file tells; the beginning where there is no log.
+
+    Reads only. AuditBroken as :func:`position_before`.
+    """
+    segments = first_sequences(directory)
+    if not segments:
+        return ChainPosition()
+    at = position_before(directory, segments)
+    return scan(segment_path(directory, segments[-1]).read_bytes(), at).position
 
 
 def _from_first_line(path: Path, sequence: int) -> ChainPosition:
