@@ -398,6 +398,15 @@ def test_push(site: Site, keys: Run, kms: HttpsKms) -> None:
     assert kms.keys() == {}
 
 
+def test_a_bridge_without_its_certificate_names_it(
+    site: Site, keys: Run, kms: HttpsKms, tmp_path: Path
+) -> None:
+    (tmp_path / "kms" / "kme-b.crt").unlink()
+    code, error = keys("push")
+    assert code == ExitCode.CONFIGURATION
+    assert "bridges.to-kms" in error
+
+
 def test_the_backlog_is_sealed_anew_too(
     site: Site, keys: Run, kms: HttpsKms, tmp_path: Path
 ) -> None:
@@ -452,6 +461,12 @@ def test_the_audit_log_from_key_to_verdict(site: Site, keys: Run, tmp_path: Path
 def test_a_key_that_others_can_read_is_refused(site: Site, keys: Run, tmp_path: Path) -> None:
     key = tmp_path / "audit.key"
     site.change(audit={"directory": str(site.audit), "signing_key": str(key)})
+    keys("audit", "--create-key")
+    key.unlink()
+    code, error = keys("suspend", "--relay", "charlie-1", "--no-archive")
+    assert code == ExitCode.STORAGE
+    assert "there is no signing key" in error
+    (tmp_path / "audit.key.pub").unlink()
     keys("audit", "--create-key")
     key.chmod(0o644)
     code, error = keys("suspend", "--relay", "charlie-1", "--no-archive")

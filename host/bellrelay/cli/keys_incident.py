@@ -59,7 +59,13 @@ def suspend(
     ] = None,
     include: Annotated[
         list[Path] | None,
-        typer.Option(help="A further file for the archive; may be given again.", metavar="FILE"),
+        typer.Option(
+            help="A further file for the archive; may be given again.",
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            readable=True,
+        ),
     ] = None,
     no_archive: Annotated[
         bool, typer.Option("--no-archive", help="Suspend only; archive nothing.")

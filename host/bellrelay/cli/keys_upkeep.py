@@ -10,7 +10,9 @@ from bellrelay.cli.exits import ExitCode
 from bellrelay.cli.keys_opened import ConfigOption, JsonOption, opened, print_json
 
 if TYPE_CHECKING:
+    from bellrelay.keys.audit_record import Audit
     from bellrelay.keys.bridge_settings import BridgeSettings
+    from bellrelay.keys.kme_config import KmeConfig
 
 
 def rotate(config: ConfigOption, as_json: JsonOption = False) -> None:
@@ -110,7 +112,9 @@ def push(
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
-def _push(config: Any, audit: Any, settings: BridgeSettings, even_if_early: bool) -> dict[str, Any]:
+def _push(
+    config: KmeConfig, audit: Audit, settings: BridgeSettings, even_if_early: bool
+) -> dict[str, Any]:
     from dataclasses import asdict
 
     from bellrelay.keys.bridge_push import push_round
@@ -119,7 +123,15 @@ def _push(config: Any, audit: Any, settings: BridgeSettings, even_if_early: bool
 
     backlog = open_backlog(config, audit)
     try:
-        target = open_target(settings)
+        try:
+            target = open_target(settings)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            raise config.error(
+                f"bridges.{settings.name}",
+                f"{where}{error.strerror or error}",
+                "certificates, keys and tokens that can be used",
+            ) from None
         try:
             result = push_round(settings, backlog, target, even_if_early=even_if_early)
         finally:

@@ -85,11 +85,16 @@ class CheckpointSigner:
     UnsafeMode
         Others could read or change the file.
     AuditError
-        It is no Ed25519 key in PEM.
+        There is none, or it is no Ed25519 key in PEM.
     """
 
     def __init__(self, path: Path) -> None:
-        require_private_file(path)
+        try:
+            require_private_file(path)
+        except FileNotFoundError:
+            raise AuditError(
+                f"{path}: there is no signing key; bellrelay keys audit --create-key makes one"
+            ) from None
         try:
             key = serialization.load_pem_private_key(path.read_bytes(), None)
         except (ValueError, TypeError) as error:
