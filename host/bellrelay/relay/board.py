@@ -47,15 +47,16 @@ from bellrelay.wire.payloads import (
     PayloadError,
     Response,
 )
-from bellrelay.wire.registers import State
+from bellrelay.wire.registers import Access, State
 
 from .accounting import AcquisitionAccount, BrokenRules, LinkLoss
 from .announcement_log import Tally
 from .config import RelayConfig
+from .histogram_periods import HistogramPeriods
 from .link import LinkEvent, SerialLink
 from .register_values import register_values
 
-__all__ = ["BoardSession", "Phase", "Sink", "Trouble"]
+__all__ = ["BoardSession", "NotAcquiring", "Phase", "Sink", "Trouble"]
 
 _HEARTBEAT_EVENT_S = 10.0
 _BUSY_BYTES = 4096
@@ -81,6 +82,10 @@ class Trouble(Enum):
     RESET = "board reset"
     ENDED = "the board ended the acquisition by itself"
     QUARANTINED = "quarantined"
+
+
+class NotAcquiring(AccessError):
+    """A register cannot be written now; nothing was sent."""
 
 
 class Sink(Protocol):
@@ -158,6 +163,7 @@ class BoardSession:
         self.heartbeat: Heartbeat | None = None
         self.heartbeat_at = 0.0
         self.histogram: NDArray[np.uint64] | None = None
+        self.periods: HistogramPeriods | None = None
         self.gaps = 0
         self.start_utc_ns = 0
         self.discarded_frames = 0
@@ -165,6 +171,8 @@ class BoardSession:
         self.alive_at = time.monotonic()
         self._responses: queue.SimpleQueue[Response] = queue.SimpleQueue()
         self._troubles: queue.SimpleQueue[Trouble] = queue.SimpleQueue()
+        # One command is under way at a time, whoever sends it.
+        self._commands = threading.RLock()
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
         self._gap_reason = "damage"
@@ -178,6 +186,31 @@ class BoardSession:
         self._pipeline.start()
 
     # ------------------------------------------------------------------------ commands
+
+    def write_live(self, acquisition: int, name: str, *values: int) -> None:
+        """Write a LIVE register of a board that acquires; from any thread.
+
+        Raises
+        ------
+        NotAcquiring
+            The board does not run this acquisition, or is being brought up.
+        RegisterValueError, AccessError, OSError
+            As :meth:`~bellrelay.wire.access.RegisterClient.write`.
+        """
+        if not self._commands.acquire(blocking=False):
+            raise NotAcquiring("another command is under way")
+        try:
+            identity, account = self.identity, self.account
+            if self.phase is not Phase.RUNNING or identity is None or account is None:
+                raise NotAcquiring(f"the board is {self.phase.value}")
+            if account.acquisition != acquisition:
+                raise NotAcquiring(f"acquisition {acquisition} is over")
+            client = RegisterClient(self, identity.geometry, timeout_s=0.5)
+            if client.map[name].access is not Access.LIVE:
+                raise NotAcquiring(f"{name} cannot be written while the board acquires")
+            client.write(name, *values)
+        finally:
+            self._commands.release()
 
     def write(self, data: bytes) -> None:
         """Send bytes to the board; for the register client."""
@@ -214,6 +247,10 @@ class BoardSession:
         OSError
             The link is gone.
         """
+        with self._commands:
+            self._bring_up(tally)
+
+    def _bring_up(self, tally: Tally | None) -> None:
         identity = self._identify()
         geometry = identity.geometry
         values = register_values(self._config, geometry)
@@ -292,6 +329,7 @@ class BoardSession:
                 geometry, acquisition, tags_from_start=self._config.raw_tags.stream
             )
             self.histogram = np.zeros((geometry.n_channels, geometry.hist_bins), np.uint64)
+            self.periods = HistogramPeriods(geometry.n_channels, geometry.hist_bins)
             self._sink.event(
                 acquisition,
                 {
@@ -320,7 +358,7 @@ class BoardSession:
         identity = self.identity
         if account is None or identity is None:
             return
-        with contextlib.suppress(AccessError, OSError):
+        with self._commands, contextlib.suppress(AccessError, OSError):
             RegisterClient(self, identity.geometry, timeout_s=0.3).stop()
             with self._lock:
                 self._stop_sent = True
@@ -332,7 +370,7 @@ class BoardSession:
     def stop_board(self) -> None:
         """Tell a board that is in quarantine to stop, as far as it listens."""
         if self.identity is not None:
-            with contextlib.suppress(AccessError, OSError):
+            with self._commands, contextlib.suppress(AccessError, OSError):
                 RegisterClient(self, self.identity.geometry, timeout_s=0.3).stop()
 
     def check_silence(self) -> None:
@@ -493,6 +531,8 @@ class BoardSession:
         if chunk.channel >= channels or end > bins:
             raise PayloadError(f"histogram: channel {chunk.channel}, bin {end - 1}")
         self.histogram[chunk.channel, chunk.first_bin : end] += chunk.counts
+        assert self.periods is not None
+        self.periods.take(chunk)
 
     def _beat(self, frame: Frame, beat: Heartbeat) -> None:
         before = self.heartbeat

@@ -13,12 +13,13 @@ import gc
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import structlog
 from numpy.typing import NDArray
+from prometheus_client.core import Metric
 
 from bellrelay.service.health_server import HealthServer
 from bellrelay.service.run_service import run_service
@@ -27,6 +28,7 @@ from bellrelay.wire.decoder import DecoderCounts
 
 from .announcement_log import AnnouncementLog
 from .board import BoardSession, Phase, Trouble
+from .companion import Companion
 from .config import ConfigError, RelayConfig
 from .fanout import FanOutServer
 from .link import SerialLink
@@ -81,6 +83,8 @@ class RelayDaemon:
         Checked.
     cross_check
         Gets the payload of every TAGS frame, in a thread of its own.
+    companions
+        What runs beside it: started once the board acquires, stopped before that is told to stop.
 
     Attributes
     ----------
@@ -93,10 +97,15 @@ class RelayDaemon:
     """
 
     def __init__(
-        self, config: RelayConfig, cross_check: Callable[[bytes], None] | None = None
+        self,
+        config: RelayConfig,
+        cross_check: Callable[[bytes], None] | None = None,
+        companions: Sequence[Companion] = (),
     ) -> None:
         self.config = config
-        self._cross_check = cross_check
+        self._companions = tuple(companions)
+        takers = [c.raw_tags for c in self._companions]
+        self._cross_check = _each([*takers, cross_check] if cross_check else takers)
         self._stopping = threading.Event()
         self._stack = contextlib.AsyncExitStack()
         self._rate_at = (0.0, 0, 0)
@@ -164,13 +173,17 @@ class RelayDaemon:
         stack.push_async_callback(asyncio.to_thread, self.session.close)
         await asyncio.to_thread(self.session.bring_up, log.tally)
         stack.push_async_callback(asyncio.to_thread, self.session.stop)
+        for companion in self._companions:
+            stack.push_async_callback(asyncio.to_thread, companion.stop)
+            companion.start(self.session)
         self._supervisor = threading.Thread(target=self._supervise, name="supervisor", daemon=True)
         self._supervisor.start()
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
         await self._listen("fan_out", self.fan_out.start)
-        self.health = HealthServer(
-            config.health, self.status, relay_metrics, {"/histogram": self.histogram}
-        )
+        pages: dict[str, Callable[[], Mapping[str, Any]]] = {"/histogram": self.histogram}
+        for companion in self._companions:
+            pages.update(companion.pages)
+        self.health = HealthServer(config.health, self.status, self._metrics, pages)
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
 
@@ -281,7 +294,13 @@ class RelayDaemon:
             "consumers": [
                 {"name": c.name, "sequence": c.sequence} for c in list(self.fan_out.consumers)
             ],
+            **{c.name: dict(c.status()) for c in self._companions},
         }
+
+    def _metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
+        yield from relay_metrics(status)
+        for companion in self._companions:
+            yield from companion.metrics(status[companion.name])
 
     def histogram(self) -> dict[str, Any]:
         """What /histogram says: arrival times in the slot, all finished periods added up.
@@ -324,8 +343,22 @@ class RelayDaemon:
         )
 
 
+def _each(takers: Sequence[Callable[[bytes], None]]) -> Callable[[bytes], None] | None:
+    """One that hands on to all; None if there is none, so that the spool stays idle."""
+    if not takers:
+        return None
+
+    def take(payload: bytes) -> None:
+        for taker in takers:
+            taker(payload)
+
+    return take
+
+
 async def run_relay(
-    config: RelayConfig, on_started: Callable[[RelayDaemon], None] = lambda _daemon: None
+    config: RelayConfig,
+    on_started: Callable[[RelayDaemon], None] = lambda _daemon: None,
+    companions: Sequence[Companion] = (),
 ) -> None:
     """Run a relay until SIGTERM or SIGINT; the `bellrelay relay` of the command line.
 
@@ -333,4 +366,4 @@ async def run_relay(
     ------
     As :meth:`RelayDaemon.start`, and whatever ended it: OSError of a full disk, for example.
     """
-    await run_service(RelayDaemon(config), on_started)
+    await run_service(RelayDaemon(config, companions=companions), on_started)
