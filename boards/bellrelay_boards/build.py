@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bellrelay_gateware.memory_collisions import free_collisions
 from bellrelay_gateware.tap_check import TapPlacementError
 
 from .board import Board
@@ -118,13 +119,14 @@ def build_board(
         script_after_read=_NO_LATCH,
         nextpnr_opts=[
             f"--seed {seed}",
+            "--tmg-ripup",
             "--write placed.json",
             "--report report.json",
         ],
     )
     for name, content in plan.files.items():
-        data = content if isinstance(content, bytes) else content.encode()
-        (folder / name).write_bytes(data)
+        text = content.decode() if isinstance(content, bytes) else content
+        (folder / name).write_text(free_collisions(text) if name == "top.il" else text)
     commands = _commands((folder / "build_top.sh").read_text())
 
     clock.begin("synthesise")
