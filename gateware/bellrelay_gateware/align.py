@@ -73,12 +73,17 @@ class Align(wiring.Component):
         present = Signal(marks)
         m.d.sync += [restart.eq(self.marker.start), present.marker.eq(self.marker)]
 
-        now = Signal(bits)
-        behind = Signal(bits)
-        # `behind` is `now - cells`, which holds while an acquisition lasts, in a register: all
-        # channels' rings are read with it.
-        m.d.sync += [now.eq(now + 1), behind.eq(now + 1 - self.cells)]
+        def places(first: int, name: str) -> tuple[Signal, Signal]:
+            """The present place of a ring, and the one that is read, ``cells`` behind it.
 
+            Every ring counts for itself, from another place on: one pair of counters for all of
+            them would have to reach across the chip, and synthesis makes one of equal ones.
+            """
+            now, behind = Signal(bits, init=first, name=f"now_{name}"), Signal(bits)
+            m.d.sync += [now.eq(now + 1), behind.eq(now + 1 - self.cells)]
+            return now, behind
+
+        now, behind = places(0, "marks")
         ring = Memory(shape=marks, depth=depth, init=[], attrs={"no_rw_check": 1})
         m.submodules.marks = ring
         write, read = ring.write_port(), ring.read_port()
@@ -101,25 +106,26 @@ class Align(wiring.Component):
                 before.eq(Mux(self.marker.start, tag.back > 0, tag.back > age_state)),
                 late.eq((tag.back >= cells) | (tag.back <= too_far)),
             ]
+            now, behind = places(1 + channel, f"{channel}")
             place = Signal(name=f"place_{channel}")
-            back = Signal(bits, name=f"back_{channel}")
+            target = Signal(bits, name=f"target_{channel}")
+            wait = Signal(bits, name=f"wait_{channel}")
             content = Signal(stored, name=f"content_{channel}")
             m.d.sync += [
                 place.eq(tag.valid & ~before & ~late),
                 present.before[channel].eq(tag.valid & before & ~tag.suppressed),
                 present.misaligned[channel].eq(tag.valid & ~before & late),
-                back.eq(tag.back[:bits]),
+                target.eq(now + 1 - tag.back),
+                wait.eq(cells - 1 - tag.back),
                 content.suppressed.eq(tag.suppressed),
                 content.fine.eq(tag.fine),
             ]
-            # Stage 2: into the ring. Places are bits of their own: they are cleared when read.
+            # Stage 2: into the ring. Whether there is a tag moves towards the way out on its own.
             memory = Memory(shape=stored, depth=depth, init=[], attrs={"no_rw_check": 1})
             m.submodules[f"ring_{channel}"] = memory
             write, read = memory.write_port(), memory.read_port()
-            taken = Signal(depth, name=f"taken_{channel}")
-            target = Signal(bits, name=f"target_{channel}")
+            coming = Signal(depth, name=f"coming_{channel}")
             m.d.comb += [
-                target.eq(now - back),
                 write.en.eq(place),
                 write.addr.eq(target),
                 write.data.eq(content),
@@ -127,12 +133,9 @@ class Align(wiring.Component):
                 out.suppressed.eq(read.data.suppressed),
                 out.fine.eq(read.data.fine),
             ]
-            m.d.sync += [
-                out.valid.eq(taken.bit_select(behind, 1) & ~restart),
-                taken.bit_select(behind, 1).eq(0),
-            ]
+            m.d.sync += [out.valid.eq(coming[0] & ~restart), coming.eq(coming >> 1)]
             with m.If(restart):
-                m.d.sync += taken.eq(0)
+                m.d.sync += coming.eq(0)
             with m.If(place):
-                m.d.sync += taken.bit_select(target, 1).eq(1)
+                m.d.sync += coming.bit_select(wait, 1).eq(1)
         return m
