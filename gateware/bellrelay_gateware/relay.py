@@ -256,8 +256,14 @@ class Relay(wiring.Component):
                 tags.tag.time.eq(path.raw_tags[c].time),
             ]
             any_half = any_half | tags.half
-        m.d.comb += flush_tags.eq(ended.active & (ended.due | any_half | tags_old))
-        m.d.sync += tags_old.eq(tag_age + 1 >= config.flush_ticks)
+        # All but what the last cell may have changed is known long before the cut.
+        flushable, flush_anyway = Signal(), Signal()
+        m.d.comb += flush_tags.eq(flush_anyway | (flushable & any_half))
+        m.d.sync += [
+            tags_old.eq(tag_age + 1 >= config.flush_ticks),
+            flushable.eq(ended.active),
+            flush_anyway.eq(ended.active & (ended.due | tags_old)),
+        ]
         with m.If(path.raw_cell_last):
             m.d.sync += mask.eq(config.stream_mask)
         with m.If(starts):
@@ -265,11 +271,13 @@ class Relay(wiring.Component):
 
         # --- announcements, histogram, sync: the aligned cut
         flush_announcements, announce_age, announcements_old = Signal(), Signal(32), Signal()
-        m.d.sync += announcements_old.eq(announce_age + 1 >= config.flush_ticks)
+        announce_anyway = Signal()
+        m.d.sync += [
+            announcements_old.eq(announce_age + 1 >= config.flush_ticks),
+            announce_anyway.eq(ended.active & (ended.due | announcements_old)),
+        ]
         m.d.comb += [
-            flush_announcements.eq(
-                ended.active & (ended.due | announcements.half | announcements_old)
-            ),
+            flush_announcements.eq(announce_anyway | (flushable & announcements.half)),
             announcements.announce.eq(path.announce),
             announcements.cut.eq(path.cell_last),
             announcements.flush.eq(flush_announcements),

@@ -57,23 +57,25 @@ class TagCapture(wiring.Component):
         level = Signal(range(self._depth + 1))
         after = Signal.like(level)
         full, near_full, near_half = Signal(), Signal(), Signal()
-        swap = Signal()
+        swap, keeps = Signal(), Signal()
         m.d.comb += [
             swap.eq(self.start & self.flush),
+            # As long as the banks do not change places: `swap` comes late, and has the last word.
+            keeps.eq(self.tag.valid & ~full),
             write.en.eq(self.tag.valid & (~full | swap)),
             write.addr.eq(Cat(Mux(swap, 0, level[: len(read.addr) - 1]), bank ^ swap)),
             write.data.eq(self.tag.time),
             self.lost.eq(self.tag.valid & full & ~swap),
-            after.eq(level + write.en),
+            after.eq(level + keeps),
             read.addr.eq(Cat(self.read_addr, ~bank)),
         ]
         m.d.sync += [
             self.read_data.eq(read.data),
             level.eq(after),
-            full.eq(full | (near_full & write.en)),
+            full.eq(full | (near_full & keeps)),
             near_full.eq(after == self._depth - 1),
             near_half.eq(after == self._depth // 2 - 1),
-            self.half.eq(self.half | (near_half & write.en)),
+            self.half.eq(self.half | (near_half & keeps)),
         ]
         with m.If(self.start):
             m.d.sync += self.count.eq(Mux(self.flush, level, 0))
@@ -81,10 +83,10 @@ class TagCapture(wiring.Component):
             one = self._depth // 2 == 1
             m.d.sync += [
                 bank.eq(~bank),
-                level.eq(write.en),
+                level.eq(self.tag.valid),
                 full.eq(0),
-                near_full.eq(write.en if self._depth == 2 else 0),
-                near_half.eq(~write.en if one else write.en if self._depth == 4 else 0),
-                self.half.eq(write.en if one else 0),
+                near_full.eq(self.tag.valid if self._depth == 2 else 0),
+                near_half.eq(~self.tag.valid if one else self.tag.valid if self._depth == 4 else 0),
+                self.half.eq(self.tag.valid if one else 0),
             ]
         return m
