@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -354,19 +354,23 @@ class RegisterBank(wiring.Component):
         m.d.sync += last_word.eq(index + 1 == count)
 
         # Writes act one clock late, in step 0 of the next word: address and value still stand.
+        # Which register it is, is worked out while the word is looked at.
         write_register = Signal()
+        in_group, in_place = Signal(_SPACE // 8), Signal(8)
         m.d.sync += [
+            in_group.eq(Const(1) << address[3:8]),
+            in_place.eq(Const(1) << address[:3]),
             write_register.eq(0),
             self.pattern_write.en.eq(0),
             self.fine_write.en.eq(0),
         ]
         m.d.comb += ram_write.en.eq(write_register)
-        with m.If(write_register), m.Switch(address[:8]):
-            for r in config_registers(self._geometry):
-                for i in range(r.count):
-                    field = config[r.name] if r.count == 1 else config[r.name][i]
-                    with m.Case(self._map.address(r.name, i)):
-                        m.d.sync += field.eq(value)
+        for r in config_registers(self._geometry):
+            for i in range(r.count):
+                field = config[r.name] if r.count == 1 else config[r.name][i]
+                at = self._map.address(r.name, i)
+                with m.If(write_register & in_group[at >> 3] & in_place[at & 7]):
+                    m.d.sync += field.eq(value)
 
         with m.If(elapsed != COMMAND_CLOCKS):
             m.d.sync += elapsed.eq(elapsed + 1)

@@ -92,9 +92,12 @@ class Sequencer(wiring.Component):
         beat = Signal(32)
         first = Signal()
         draining = Signal()
-        m.d.sync += [phase.eq(phase + 1), self.cell_start.eq(0)]
+        m.d.sync += [
+            phase.eq(phase + 1),
+            self.tick_last.eq(phase == self._geometry.tick_clocks - 2),
+            self.cell_start.eq(0),
+        ]
         m.d.comb += [
-            self.tick_last.eq(phase == self._geometry.tick_clocks - 1),
             draining.eq(self.state == State.DRAINING),
             self.acquire.eq(self.state == State.RUNNING),
             self.active.eq(self.acquire | draining),
@@ -109,8 +112,9 @@ class Sequencer(wiring.Component):
         with m.If(self.stop & ((self.state == State.ARMED) | self.acquire)):
             m.d.sync += stopping.eq(1)
 
+        # What it follows from changes only at a tick's boundary.
         due = Signal()
-        m.d.comb += due.eq(draining | (beat + 1 >= self.heartbeat_ticks))
+        m.d.sync += due.eq(draining | (beat + 1 >= self.heartbeat_ticks))
         with m.If(self.tick_last):
             ended = self.ended
             m.d.sync += [
