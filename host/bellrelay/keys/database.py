@@ -12,6 +12,7 @@ done or done again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -314,11 +315,21 @@ def _said(error: DBAPIError) -> str:
     return lines[0] if lines else type(error.orig).__name__
 
 
+def _create_private(path: Path) -> None:
+    """Make the file, before SQLite could with the modes that the umask leaves.
+
+    One that is there is not touched: closing any descriptor of it would drop the locks that other
+    connections of this process hold on it (POSIX), and the next process to close the database would
+    take itself for the last one and remove the write-ahead log that we still write.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
 def _sqlite_engine(path: Path) -> Engine:
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        # Before SQLite could make it with the modes that the umask leaves.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        _create_private(path)
         require_private_file(path)
     except OSError as error:
         raise StoreError(f"{path}: {error}") from None
