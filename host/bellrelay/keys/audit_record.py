@@ -72,6 +72,8 @@ class AuditEvent:
         for name, value in self.details.items():
             if len(name) > 64 or _WORD.fullmatch(name) is None:
                 raise ValueError("a detail's name is words of small letters, 64 characters at most")
+            if name == "object" or name.startswith("audit."):
+                raise ValueError(f"a detail cannot be called {name}: the log uses that name itself")
             _require_plain(name, value)
 
 
