@@ -57,3 +57,10 @@ def test_no_detail_can_pass_for_the_chains_own() -> None:
         AuditEvent("key-delivered", "sae:a", "key:1", details={"audit.prev": "0" * 64})
     with pytest.raises(ValueError, match="object"):
         AuditEvent("key-delivered", "sae:a", "key:1", details={"object": "key:2"})
+
+
+def test_every_action_is_in_the_reference() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reference" / "audit.md").read_text()
+    missing = [action for action in actions() if f"`{action}`" not in page]
+    # The name of a thread looks like one.
+    assert missing == ["audit-checkpoints"]

@@ -392,6 +392,7 @@ def test_a_lost_file_in_the_middle_is_seen(tmp_path: Path) -> None:
         {"outcome": "fine"},
         {"actor": ""},
         {"object_": "x" * 2000},
+        {"details": {"key": "x" * 40_000}},
         {"details": {"key": b"\x00" * 32}},
         {"details": {"key": bytearray(32)}},
         {"details": {"key": int.from_bytes(b"\xff" * 32, "big")}},

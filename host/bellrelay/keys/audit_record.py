@@ -15,6 +15,8 @@ __all__ = ["Audit", "AuditError", "AuditEvent"]
 
 _WORD = re.compile(r"[a-z][a-z0-9]*(?:[-_.][a-z0-9]+)*")
 _MAX_TEXT = 1024
+# Room for the SAE IDs of a key's many slaves.
+_MAX_DETAIL = 1 << 15
 _MAX_DETAILS = 32
 _MAX_INTEGER = 1 << 63
 
@@ -77,11 +79,11 @@ class AuditEvent:
             _require_plain(name, value)
 
 
-def _require_text(name: str, value: object) -> None:
+def _require_text(name: str, value: object, longest: int = _MAX_TEXT) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name}: {type(value).__name__} instead of text")
-    if not 0 < len(value) <= _MAX_TEXT:
-        raise ValueError(f"{name}: {len(value)} characters, 1 to {_MAX_TEXT} are allowed")
+    if not 0 < len(value) <= longest:
+        raise ValueError(f"{name}: {len(value)} characters, 1 to {longest} are allowed")
 
 
 def _require_plain(name: str, value: object) -> None:
@@ -90,7 +92,7 @@ def _require_plain(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise TypeError(f"{name}: {type(value).__name__} instead of text or a number")
     if isinstance(value, str):
-        _require_text(name, value)
+        _require_text(name, value, _MAX_DETAIL)
     elif isinstance(value, float):
         if value - value != 0:
             raise ValueError(f"{name}: not a finite number")

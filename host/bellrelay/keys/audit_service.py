@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from importlib.metadata import version
 from typing import Any
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from .audit_checkpoint import CheckpointSigner
 from .audit_forward import AuditForwarder
 from .audit_log import AuditLog
+from .audit_record import AuditEvent
 from .audit_settings import AuditSettings
 
 __all__ = ["AuditService", "open_audit_log"]
@@ -50,6 +52,7 @@ class AuditService:
     def __init__(self, settings: AuditSettings, service: str) -> None:
         self.log = open_audit_log(settings, service)
         self._every_s = settings.checkpoint_every_s
+        self._version = version("bellrelay")
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         try:
@@ -59,11 +62,16 @@ class AuditService:
             raise
 
     def start(self) -> None:
-        """Begin to send and to sign."""
+        """Put the start on record, and begin to send and to sign. AuditError, OSError."""
+        self._record("kme-started")
         for forwarder in self.forwarders:
             forwarder.start()
         self._thread = threading.Thread(target=self._sign, name="audit-checkpoints", daemon=True)
         self._thread.start()
+
+    def _record(self, action: str) -> None:
+        kme = f"kme:{self.log.service}"
+        self.log.record(AuditEvent(action, "system", kme, details={"version": self._version}))
 
     def _sign(self) -> None:
         while not self._stop.wait(self._every_s):
@@ -77,6 +85,10 @@ class AuditService:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+            try:
+                self._record("kme-stopped")
+            except OSError as error:
+                _log.error("the end is not on record", why=str(error))
         self.log.close()
         for forwarder in self.forwarders:
             forwarder.stop()
