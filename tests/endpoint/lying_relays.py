@@ -1,6 +1,7 @@
 """Relays that lie, and blocks of which it is known how many photons every pulse had."""
 
 import asyncio
+import itertools
 import math
 from dataclasses import dataclass, replace
 
@@ -107,11 +108,21 @@ def photon_run(eve, announced=60_000, seed=1):
 class EverySlot(ListedSource):
     """A sender that is asked about slots in which nothing was detected."""
 
+    _salts = itertools.count(1)
+
+    def __post_init__(self):
+        # One sender's choices are not another's.
+        self._salt = np.uint64(next(self._salts))
+
     def choices(self, slots):
         """Of the list where they are in it; otherwise drawn by the slot's number."""
         at = np.minimum(np.searchsorted(self.slots, slots), self.slots.size - 1)
         listed = self.slots[at] == slots
-        drawn = (slots * np.uint64(0x9E3779B97F4A7C15) ^ np.uint64(id(self))) >> np.uint64(20)
+        # Mixed as by splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014).
+        drawn = (slots + self._salt * np.uint64(0xD1B54A32D192ED03)) * np.uint64(0x9E3779B97F4A7C15)
+        drawn = (drawn ^ drawn >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
+        drawn = (drawn ^ drawn >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
+        drawn >>= np.uint64(20)
         share = (drawn >> np.uint64(1)).astype(np.float64) % 1e6 / 1e6
         setting = np.searchsorted(np.cumsum(LADDER.probabilities)[:3], share, side="right")
         setting = np.where(listed, self.setting[at], setting).astype(np.uint8)

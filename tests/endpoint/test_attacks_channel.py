@@ -14,9 +14,27 @@ from witness import Witness
 
 from bellrelay.endpoint.block import BlockState, Cause
 from bellrelay.endpoint.pipeline import PipelineSettings
-from bellrelay.wire.peer_messages import Abort, Exchange, Kind, OpenBlock, OpenBlocks
+from bellrelay.wire.peer_messages import (
+    Abort,
+    Exchange,
+    Kind,
+    OpenBlock,
+    OpenBlocks,
+    Verdict,
+)
 
 pytestmark = pytest.mark.usefixtures("bounds_once")
+
+SEEN = {
+    Cause.AUTHENTICATION,
+    Cause.PROTOCOL,
+    Cause.LISTS_DIFFER,
+    Cause.TALLIES_DIFFER,
+    Cause.LEDGERS_DIFFER,
+    Cause.RECONCILIATION,
+    Cause.VERIFICATION,
+}
+"""What a message that was changed may end a block with."""
 
 CONTENT = ("flip_first", "flip_last", "truncate", "extend")
 ORDER = ("drop", "repeat", "reorder")
@@ -49,6 +67,7 @@ def attacked(folder, deed, blocks=1, patience_s=60.0):
         )
     ends = same_verdict(alice, bob)
     witness.require_once(forged=True)
+    man.causes = {p.rows()[f"1/{blocks - 1}"].cause for p in (alice, bob)}
     return ends[f"1/{blocks - 1}"], man
 
 
@@ -85,10 +104,11 @@ def test_who_only_listens_sees_every_kind_of_message(targets):
 def test_a_message_that_was_changed_makes_no_key(tmp_path, targets, deed):
     for number, target in enumerate(targets):
         once = Once(target, getattr(middle, deed))
-        end, _ = attacked(tmp_path / str(number), once)
+        end, man = attacked(tmp_path / str(number), once)
         assert once.done, target
         decided = target[1] is Exchange.VERDICT
         assert end is (BlockState.STORED if decided else BlockState.ABORTED), target
+        assert decided or man.causes & SEEN, (target, man.causes)
 
 
 @pytest.mark.parametrize("deed", ORDER)
@@ -154,6 +174,33 @@ def test_an_abort_that_nobody_said_leaves_no_key_on_one_side(tmp_path, targets):
         assert once.done, target
         decided = target[1] is Exchange.VERDICT
         assert end is (BlockState.STORED if decided else BlockState.ABORTED), target
+
+
+def test_a_refusal_cannot_be_turned_into_a_delivery(tmp_path):
+    """Bob's readiness is spoilt: Alice refuses, and no forged verdict makes Bob deliver."""
+    turned = []
+
+    def deed(_speaker, frame):
+        if frame.kind is Kind.PENDING:
+            return middle.flip_first(frame, None)
+        if frame.kind is Kind.VERDICT and not turned:
+            turned.append(frame.body)
+            return [replace(frame, body=Verdict(1).encode())]
+        return None
+
+    end, _ = attacked(tmp_path, deed)
+    assert turned == [Verdict(0).encode()]
+    assert end is BlockState.ABORTED
+
+
+def test_a_tag_of_one_block_does_in_no_other(tmp_path):
+    """What vouches for block 1 comes as of block 0."""
+
+    def deed(_speaker, frame):
+        return [replace(frame, index=0)] if frame.kind is Kind.TAG and frame.index == 1 else None
+
+    end, _ = attacked(tmp_path, deed, blocks=2, patience_s=5.0)
+    assert end is BlockState.ABORTED
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ The moments are those of a run without a fault, so a moment that is added is tes
 """
 
 import random
+from collections import Counter
 from dataclasses import replace
 from functools import lru_cache
 
@@ -26,13 +27,19 @@ STEPS = [s.word for s in BlockState if s not in (BlockState.COLLECTING, BlockSta
 @lru_cache
 def _moments(folder):
     _, _, moments = play_deaths(folder, synthetic_run())
-    return tuple(dict.fromkeys(moments))
+    return tuple(moments)
 
 
 @pytest.fixture(scope="module")
-def moments(tmp_path_factory):
-    """Of a run of one block without a fault."""
+def all_moments(tmp_path_factory):
+    """Of a run of one block without a fault, as often as they come."""
     return _moments(tmp_path_factory.mktemp("moments"))
+
+
+@pytest.fixture(scope="module")
+def moments(all_moments):
+    """Each of them once."""
+    return tuple(dict.fromkeys(all_moments))
 
 
 def _require_all(folder, death, *more, blocks=1):
@@ -65,13 +72,34 @@ def test_the_moments_are_all_boundaries(moments):
 
 
 @pytest.mark.parametrize("who", ["alice", "bob"])
-@pytest.mark.parametrize("deed", ["dies", "the other dies", "both die", "the network breaks"])
+def test_who_dies_at_any_moment_ends_as_the_state_on_the_disk_has_it(tmp_path, all_moments, who):
+    """From `estimated` on on either side a block is given up, but for what Alice has decided."""
+    own = [moment for name, moment in all_moments if name == who]
+    ends = {}
+    for number, (moment, times) in enumerate(Counter(own).items()):
+        # Of what comes again and again, as in correction, also a later one.
+        for passed in {0, 2 if times > 3 else 0}:
+            death = Death(who, moment, passed=passed)
+            ends[moment], witness = _require_all(tmp_path / f"{number} {passed}", death)
+            assert death.came, moment
+            assert len(witness.drawn["alice"]) <= 8
+    for step in STEPS:
+        # At `sifted` the other side may have gone on, or not.
+        if not may_restart(BlockState[step.upper()]):
+            end = BlockState.STORED if step == "stored" else BlockState.ABORTED
+            assert ends[f"after {step}"] is end, step
+    # Before anything was drawn the block begins again.
+    assert ends["after the list is kept"] is BlockState.STORED
+    assert ends["after sending sift reveal"] is BlockState.STORED
+
+
+@pytest.mark.parametrize("who", ["alice", "bob"])
+@pytest.mark.parametrize("deed", ["the other dies", "both die", "the network breaks"])
 def test_death_at_every_moment(tmp_path, moments, who, deed):
     ends = set()
     own = [moment for name, moment in moments if name == who]
     # A death from outside falls between two moments: one of two neighbours is enough.
     relevant = {
-        "dies": [m for m in own if m.startswith("after sending")],
         "the other dies": [m for m in own if m.startswith(("after sending", "after hearing"))],
         "both die": [m for m in own if m.startswith("after") and m.endswith(("ed", "tag"))],
         "the network breaks": [m for m in own if m.startswith("after sending")],
@@ -90,17 +118,6 @@ def test_death_at_every_moment(tmp_path, moments, who, deed):
     # Blocks that could begin anew did, and those that could not were given up.
     expected = {BlockState.STORED}
     assert ends == (expected if "network" in deed else expected | {BlockState.ABORTED})
-
-
-@pytest.mark.parametrize("who", ["alice", "bob"])
-def test_what_follows_from_the_state_on_disk(tmp_path, who):
-    """From `estimated` on on either side a block is given up, but for what Alice has decided."""
-    for number, step in enumerate(STEPS):
-        end, witness = _require_all(tmp_path / str(number), Death(who, f"after {step}"))
-        # At `sifted` the other side may have gone on, or not.
-        if not may_restart(BlockState[step.upper()]):
-            assert end is (BlockState.STORED if step == "stored" else BlockState.ABORTED), step
-        assert len(witness.drawn["alice"]) <= 8
 
 
 def test_bob_waits_for_a_verdict_however_often_alice_dies(tmp_path):

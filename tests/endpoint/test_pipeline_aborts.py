@@ -190,7 +190,7 @@ def test_a_pool_that_runs_dry_in_the_middle(tmp_path):
 def test_blocks_wait_for_key_that_those_before_them_give_back(tmp_path):
     """Three at once would run dry; one after the other they all pay."""
     run = synthetic_run(blocks=3)
-    alice, bob = play(tmp_path, run, pool_bytes=64 * 5, blocks=3)
+    alice, bob = play(tmp_path, run, pool_bytes=64 * 5, blocks=3, refill_share=0.5)
     assert set(same_verdict(alice, bob).values()) == {BlockState.STORED}
 
 

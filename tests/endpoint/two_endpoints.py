@@ -270,7 +270,18 @@ async def until_ended(*parties, blocks=1, starts=1, seconds=150.0):
         await asyncio.sleep(0.005)
 
 
-def play(folder, run, *, tamper=None, delay_s=0.0, prepare=None, blocks=1, starts=1, **options):
+def play(
+    folder,
+    run,
+    *,
+    tamper=None,
+    delay_s=0.0,
+    prepare=None,
+    blocks=1,
+    starts=1,
+    seconds=150.0,
+    **options,
+):
     """Run both until all blocks have ended; returns Alice and Bob, stopped.
 
     prepare : called with Alice, Bob and the network before they start; may return a coroutine that
@@ -286,7 +297,7 @@ def play(folder, run, *, tamper=None, delay_s=0.0, prepare=None, blocks=1, start
                 party.start()
         task = asyncio.ensure_future(beside) if beside is not None else None
         try:
-            await until_ended(*parties, blocks=blocks, starts=starts)
+            await until_ended(*parties, blocks=blocks, starts=starts, seconds=seconds)
             if task is not None:
                 await task
         finally:

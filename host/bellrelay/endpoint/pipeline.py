@@ -99,6 +99,9 @@ class Pipeline:
 
     def session_began(self) -> None:
         """Whatever was under way is over."""
+        # Nothing is begun or said before the new session is, though its name may be the old one's:
+        # a peer that has refused us before it knew us comes back as the same process.
+        self._session = None
         for talk in self._talks.values():
             talk.end()
         self._inbox.put_nowait(None)
@@ -152,12 +155,16 @@ class Pipeline:
         await self._write(self._settings.shared, None)
         async with asyncio.TaskGroup() as group:
             self._group = group
-            while True:
-                frame = await self._inbox.get()
-                if frame is None:
-                    await self._new_session()
-                elif self._session == self._name:
-                    await self._take(frame)
+            try:
+                while True:
+                    frame = await self._inbox.get()
+                    if frame is None:
+                        await self._new_session()
+                    elif self._session == self._name:
+                        await self._take(frame)
+            finally:
+                # Who ends now begins no other block.
+                self._session = None
 
     @property
     def _name(self) -> bytes:
@@ -165,6 +172,7 @@ class Pipeline:
         return self._channel.session_name
 
     async def _new_session(self) -> None:
+        self._session = None
         self._early.clear()
         self._verdicts.clear()
         await self._interrupt()
