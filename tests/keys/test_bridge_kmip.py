@@ -182,3 +182,31 @@ def test_nothing_of_the_key_is_logged(keys: KmipKeys, caplog: pytest.LogCaptureF
     assert key.key.hex() not in caplog.text
     assert repr(bytes(key.key)) not in caplog.text
     assert key.key.hex() not in repr(key)
+
+
+def test_a_server_that_speaks_something_else_is_away(server: KmipServer) -> None:
+    """The key stays where it is."""
+    import socket
+    import threading
+
+    from bellrelay.service.tls import server_context
+
+    context = server_context(
+        server.folder / "kmip.crt", server.folder / "kmip.key", server.folder / "ca.crt"
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(5)
+
+    def answer() -> None:
+        plain, _ = listener.accept()
+        with context.wrap_socket(plain, True) as tls:
+            tls.recv(4096)
+            tls.sendall(b"\x42\x00\x7b\x01\x00\x00\x00\x08HTTP/1.1")
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    keys = target(server, address=f"127.0.0.1:{listener.getsockname()[1]}")
+    with pytest.raises(TargetUnavailable):
+        keys.put(a_key())
+    thread.join()
+    listener.close()

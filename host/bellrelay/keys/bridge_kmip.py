@@ -156,26 +156,33 @@ class KmipKeys:
         try:
             return self._once(body)
         except (OSError, EOFError, RequestLengthMismatch) as error:
-            self.close()
             if not kept:
                 raise _unavailable(error) from None
         try:
             return self._once(body)
         except (OSError, EOFError, RequestLengthMismatch) as error:
-            self.close()
             raise _unavailable(error) from None
 
     def _once(self, body: Callable[[], _R]) -> _R:
-        if not self._open:
-            self._client.open()
-            self._open = True
         try:
+            if not self._open:
+                self._client.open()
+                self._open = True
             return body()
         except KmipOperationFailure as failure:
             text = f"KMIP {failure.reason.name.lower()}: {failure.message}"
             if failure.reason in _LATER:
                 raise TargetUnavailable(text) from None
             raise TargetRefused(text) from None
+        except TargetRefused:
+            raise
+        except (OSError, EOFError, RequestLengthMismatch):
+            self.close()
+            raise
+        except Exception as error:
+            # PyKMIP has many words for an answer that is none; what it holds is not repeated.
+            self.close()
+            raise TargetUnavailable(f"not KMIP: {type(error).__name__}") from None
 
 
 def _managed_object(key: BridgeKey, name: str) -> Any:

@@ -63,25 +63,41 @@ class BridgeService:
         if self._backlog is not None:
             self._backlog.close()
 
-    async def run(self, reserve: Reserve) -> None:
-        """Take and push for ever; ends by cancellation. ``reserve`` : see :data:`Reserve`."""
+    async def run(self, reserve: Reserve, peer_there: Callable[[], bool]) -> None:
+        """Take and push for ever; ends by cancellation.
+
+        reserve : see :data:`Reserve`. peer_there : whether the other KME can be asked now; while
+        not, nothing is taken, as a key could get to one manager alone.
+        """
         if self._backlog is None:
             await asyncio.Event().wait()
             return
         async with asyncio.TaskGroup() as group:
             for bridge in self._bridges:
-                group.create_task(self._run_one(bridge, self._backlog, reserve))
+                group.create_task(self._run_one(bridge, self._backlog, reserve, peer_there))
 
     async def _run_one(
-        self, bridge: BridgeSettings, backlog: BridgeBacklog, reserve: Reserve
+        self,
+        bridge: BridgeSettings,
+        backlog: BridgeBacklog,
+        reserve: Reserve,
+        peer_there: Callable[[], bool],
     ) -> None:
         target: KeyTarget | None = None
         look = 0.0
+        there_since: float | None = None
         while True:
             try:
                 if target is None and bridge.push == "kme":
                     target = await asyncio.to_thread(open_target, bridge)
-                await self._take(bridge, backlog, reserve)
+                if not peer_there():
+                    there_since = None
+                elif there_since is None:
+                    there_since = time.monotonic()
+                if there_since is not None:
+                    # Whatever its masters did not get, the other KME withdraws as it comes back.
+                    settled = time.monotonic() - there_since >= bridge.settle_s
+                    await self._take(bridge, backlog, reserve, settled)
                 if target is not None and not await asyncio.to_thread(backlog.idle, bridge.name):
                     await asyncio.to_thread(push_round, bridge, backlog, target)
                 if time.monotonic() >= look:
@@ -102,10 +118,12 @@ class BridgeService:
             _log.error("bridge stands still", bridge=name, why=fault)
         self._faults[name] = fault
 
-    async def _take(self, bridge: BridgeSettings, backlog: BridgeBacklog, reserve: Reserve) -> None:
+    async def _take(
+        self, bridge: BridgeSettings, backlog: BridgeBacklog, reserve: Reserve, settled: bool
+    ) -> None:
         waiting = await asyncio.to_thread(backlog.n_waiting, bridge.name)
         room = min(bridge.batch, bridge.max_waiting - waiting)
-        if room > 0:
+        if room > 0 and settled:
             room -= await asyncio.to_thread(take_owed, bridge, self._store, backlog, room)
         for pair in self._pairs_of(bridge):
             free = await asyncio.to_thread(self._store.free_units, pair.name)

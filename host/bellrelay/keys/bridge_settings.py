@@ -110,8 +110,8 @@ class BridgeSettings(Model):
     )
     settle_s: Annotated[float, between(0.0, 3600.0, "s")] = Field(
         default=10.0,
-        description="key that the other KME has set aside is taken after so long: by then its own "
-        "manager has it, or it was withdrawn",
+        description="key that the other KME has set aside is taken after so long, during which it "
+        "could be asked: by then its own manager has it, or it was withdrawn",
     )
     batch: Annotated[int, between(1, 1000)] = Field(default=64, description="keys in one step")
     max_waiting: Annotated[int, between(1, 10_000_000)] = Field(

@@ -352,6 +352,9 @@ class KmeConfig(FileModel):
         names = [bridge.name for bridge in self.bridges]
         if len(set(names)) < len(names):
             out.append(("bridges", names, "bridges with names of their own"))
+        saes = [bridge.sae for bridge in self.bridges]
+        if len(set(saes)) < len(saes):
+            out.append(("bridges", saes, "bridges with SAEs of their own"))
         return out
 
 

@@ -81,8 +81,8 @@ class KmeDaemon:
         config, stack = self.config, self._stack
         self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
         self.audit = await asyncio.to_thread(AuditService, config.audit, config.kme_id)
-        self.audit.start()
         stack.push_async_callback(asyncio.to_thread, self.audit.stop)
+        self.audit.start()
         self.store = await asyncio.to_thread(open_store, config, self.audit.log)
         stack.callback(self.store.close)
         threads = StoreThreads()
@@ -131,7 +131,7 @@ class KmeDaemon:
             self.reserver.run(),
             self.agreement.run(),
             self.housekeeping.run(),
-            self.bridges.run(self._reserve_for_bridge),
+            self.bridges.run(self._reserve_for_bridge, lambda: self.link.connected),
         ]
         self.intake: Intake | None = None
         if self._source is not None:
