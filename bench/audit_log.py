@@ -66,7 +66,7 @@ def main() -> None:
             )
         log.close()
         begun = time.perf_counter()
-        report = verify_audit(folder / "audit", CheckpointSigner(folder / "key").verifier)
+        report = verify_audit(folder / "audit", [CheckpointSigner(folder / "key").verifier])
         spent = time.perf_counter() - begun
         assert report.whole, report.faults
         print(f"verified {report.records} records in {spent:.2f} s")

@@ -56,11 +56,11 @@ def write(directory: Path, signer: CheckpointSigner, n: int, *copies: Path) -> N
 
 
 def faults(directory: Path, signer: CheckpointSigner, *files: Path) -> list[str]:
-    return verify_audit(directory, signer.verifier, files).faults
+    return verify_audit(directory, [signer.verifier], files).faults
 
 
 def test_a_whole_log(directory: Path, signer: CheckpointSigner, tmp_path: Path) -> None:
-    report = verify_audit(directory, signer.verifier, [tmp_path / "elsewhere.jsonl"])
+    report = verify_audit(directory, [signer.verifier], [tmp_path / "elsewhere.jsonl"])
     assert report.whole, report.faults
     assert report.segments > 1
     assert report.checkpoints >= 10
@@ -165,7 +165,7 @@ def test_the_export_of_a_siem_is_a_file_of_checkpoints(
     export = tmp_path / "export.jsonl"
     export.write_bytes(b"".join(path.read_bytes() for path in segments(directory)))
     segments(directory)[-1].unlink()
-    report = verify_audit(directory, signer.verifier, [export])
+    report = verify_audit(directory, [signer.verifier], [export])
     assert any(str(export) in fault and "cut off" in fault for fault in report.faults)
 
 
@@ -237,7 +237,7 @@ def test_time_makes_a_checkpoint_too(tmp_path: Path, signer: CheckpointSigner) -
 
 def test_a_copy_that_cannot_be_kept_stops_nobody(tmp_path: Path, signer: CheckpointSigner) -> None:
     write(tmp_path / "audit", signer, 25, tmp_path / "not" / "there")
-    assert verify_audit(tmp_path / "audit", signer.verifier).whole
+    assert verify_audit(tmp_path / "audit", [signer.verifier]).whole
 
 
 def test_a_torn_copy_goes_on(tmp_path: Path, signer: CheckpointSigner) -> None:
@@ -260,7 +260,7 @@ def test_the_key_is_private_and_never_overwritten(key: Path) -> None:
 
 def test_the_public_half_verifies(key: Path, directory: Path) -> None:
     verifier = CheckpointVerifier.from_file(key.with_name("audit.key.pub"))
-    assert verify_audit(directory, verifier).whole
+    assert verify_audit(directory, [verifier]).whole
     with pytest.raises(AuditError, match="not a public key"):
         CheckpointVerifier.from_file(key)
 
@@ -269,3 +269,12 @@ def test_the_private_key_is_nowhere_in_the_log(key: Path, directory: Path) -> No
     secret = key.read_bytes().splitlines()[1]
     assert all(secret not in path.read_bytes() for path in directory.iterdir())
     assert records(directory)
+
+
+def test_a_log_goes_on_under_another_key(tmp_path: Path, signer: CheckpointSigner) -> None:
+    create_signing_key(tmp_path / "second.key")
+    second = CheckpointSigner(tmp_path / "second.key")
+    write(tmp_path / "audit", signer, 5)
+    write(tmp_path / "audit", second, 5)
+    assert verify_audit(tmp_path / "audit", [signer.verifier, second.verifier]).whole
+    assert not verify_audit(tmp_path / "audit", [second.verifier]).whole

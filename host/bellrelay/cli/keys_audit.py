@@ -31,9 +31,11 @@ def audit(
         ),
     ] = None,
     public_key: Annotated[
-        Path | None,
+        list[Path] | None,
         typer.Option(
-            help="Public half of the signing key; default: that of the YAML.", metavar="FILE"
+            help="Public half of a signing key, also of one before; may be given again. "
+            "Default: that of the YAML.",
+            metavar="FILE",
         ),
     ] = None,
     directory: Annotated[
@@ -61,7 +63,7 @@ def audit(
         raise typer.BadParameter("--checkpoints, --public-key, --directory go with --verify")
     settings = _loaded(config)
     if verify:
-        _verify(settings, directory, public_key, checkpoints or [], as_json)
+        _verify(settings, directory, public_key or [], checkpoints or [], as_json)
         return
     if settings is None:
         raise typer.BadParameter("--config is needed")
@@ -84,7 +86,7 @@ def _loaded(path: Path | None) -> KmeConfig | None:
 def _verify(
     settings: KmeConfig | None,
     directory: Path | None,
-    public_key: Path | None,
+    public_keys: list[Path],
     checkpoints: list[Path],
     as_json: bool,
 ) -> None:
@@ -97,12 +99,12 @@ def _verify(
     for path in (directory, *checkpoints):
         if not path.exists():
             raise typer.BadParameter(f"{path}: not there")
-    verifier = _verifier(settings, public_key)
-    if verifier is None and checkpoints:
+    verifiers = _verifiers(settings, public_keys)
+    if not verifiers and checkpoints:
         raise typer.BadParameter(
             "--public-key is needed: a checkpoint whose signature nobody verifies proves nothing"
         )
-    report = verify_audit(directory, verifier, checkpoints)
+    report = verify_audit(directory, verifiers, checkpoints)
     if as_json:
         print_json(report.values())
     else:
@@ -111,13 +113,12 @@ def _verify(
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
-def _verifier(settings: KmeConfig | None, path: Path | None) -> CheckpointVerifier | None:
-    from bellrelay.keys.audit_checkpoint import CheckpointVerifier
+def _verifiers(settings: KmeConfig | None, paths: list[Path]) -> list[CheckpointVerifier]:
+    from bellrelay.keys.audit_checkpoint import CheckpointVerifier, public_path
 
-    if path is None and settings is not None and settings.audit.signing_key is not None:
-        key = settings.audit.signing_key
-        path = key.with_name(key.name + ".pub")
-    return None if path is None else CheckpointVerifier.from_file(path)
+    if not paths and settings is not None and settings.audit.signing_key is not None:
+        paths = [public_path(settings.audit.signing_key)]
+    return [CheckpointVerifier.from_file(path) for path in paths]
 
 
 def _print_report(report: AuditReport) -> None:

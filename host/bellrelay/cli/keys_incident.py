@@ -105,6 +105,7 @@ def suspend(
 def _archive(
     at: Opened, suspension: Suspension, path: Path | None, include: list[Path]
 ) -> dict[str, Any]:
+    from bellrelay.keys.audit_checkpoint import public_path
     from bellrelay.keys.audit_record import AuditEvent
     from bellrelay.keys.incident_archive import write_archive
 
@@ -113,8 +114,7 @@ def _archive(
         folder = audit.directory / "incidents"
         folder.mkdir(mode=0o700, exist_ok=True)
         path = folder / f"{suspension.suspension_id}.tar.gz"
-    key = audit.signing_key
-    public_key = None if key is None else key.with_name(key.name + ".pub")
+    public_key = None if audit.signing_key is None else public_path(audit.signing_key)
     try:
         manifest = write_archive(path, at.store, audit.directory, suspension, public_key, include)
     except FileExistsError:

@@ -30,6 +30,7 @@ __all__ = [
     "CheckpointVerifier",
     "append_checkpoint",
     "create_signing_key",
+    "public_path",
     "read_checkpoints",
 ]
 
@@ -146,6 +147,11 @@ class CheckpointVerifier:
         return checkpoint.key_id == self.key_id
 
 
+def public_path(signing_key: Path) -> Path:
+    """Where the public half of a signing key is, if nobody moved it."""
+    return signing_key.with_name(signing_key.name + ".pub")
+
+
 def create_signing_key(path: Path) -> Path:
     """Make a key of mode 0600, and its public half beside it, ``.pub``: the path of that.
 
@@ -163,10 +169,10 @@ def create_signing_key(path: Path) -> Path:
     public = key.public_key().public_bytes(
         serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
     )
-    public_path = path.with_name(path.name + ".pub")
+    beside = public_path(path)
     _write_new(path, secret, 0o600)
-    _write_new(public_path, public, 0o644)
-    return public_path
+    _write_new(beside, public, 0o644)
+    return beside
 
 
 def _write_new(path: Path, content: bytes, mode: int) -> None:

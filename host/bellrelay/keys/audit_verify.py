@@ -5,7 +5,7 @@ Reads only; the log may be written meanwhile.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ class AuditReport:
 
 def verify_audit(
     directory: Path,
-    verifier: CheckpointVerifier | None = None,
+    verifiers: Sequence[CheckpointVerifier] = (),
     checkpoint_files: Iterable[Path] = (),
 ) -> AuditReport:
     """Verify a log.
@@ -80,9 +80,9 @@ def verify_audit(
     ----------
     directory
         Of the log.
-    verifier
-        Public key of the checkpoints. Without it signatures are not verified, and the report says
-        so in its notes.
+    verifiers
+        Public keys of the checkpoints, all that were in use. Without any, signatures are not
+        verified, and the report says so in its notes.
     checkpoint_files
         Kept elsewhere: files of checkpoints, or of whole records such as a SIEM exports.
 
@@ -97,7 +97,7 @@ def verify_audit(
     for path in [own] * own.exists() + list(checkpoint_files):
         for checkpoint in _checkpoints(path, report):
             wanted.setdefault(checkpoint.sequence, []).append((str(path), checkpoint))
-    walk = _Walk(report, verifier, wanted)
+    walk = _Walk(report, {verifier.key_id: verifier for verifier in verifiers}, wanted)
     for sequence in first_sequences(directory):
         walk.segment(segment_path(directory, sequence), sequence)
     walk.end()
@@ -120,11 +120,11 @@ class _Walk:
     def __init__(
         self,
         report: AuditReport,
-        verifier: CheckpointVerifier | None,
+        verifiers: Mapping[str, CheckpointVerifier],
         wanted: dict[int, list[tuple[str, Checkpoint]]],
     ) -> None:
         self.report = report
-        self.verifier = verifier
+        self.verifiers = verifiers
         self.wanted = wanted
         self.at: ChainPosition | None = None
         self.heads: dict[int, str] = {}
@@ -214,12 +214,13 @@ class _Walk:
             self.report.signed_to = max(self.report.signed_to, checkpoint.sequence)
 
     def _signature(self, checkpoint: Checkpoint, where: str) -> bool:
-        if self.verifier is None:
+        if not self.verifiers:
             return False
-        if not self.verifier.good(checkpoint):
+        verifier = self.verifiers.get(checkpoint.key_id)
+        if verifier is None or not verifier.good(checkpoint):
             self.report.fault(
                 f"{where}: the checkpoint of line {checkpoint.sequence} is not signed by key "
-                f"{self.verifier.key_id}"
+                f"{' or '.join(self.verifiers)}"
             )
             return False
         return True
@@ -228,12 +229,12 @@ class _Walk:
         report = self.report
         if self.at is None:
             report.fault(f"{report.directory}: no file of an audit log")
-        if self.verifier is None:
+        if not self.verifiers:
             report.notes.append("signatures were not verified: no public key was given")
         for sequence, checkpoints in sorted(self.wanted.items()):
             for path, checkpoint in checkpoints:
                 report.checkpoints += 1
-                if self.verifier is not None and not self._signature(checkpoint, path):
+                if self.verifiers and not self._signature(checkpoint, path):
                     continue
                 self._compare(path, sequence, checkpoint)
         if report.unfinished:
@@ -250,5 +251,5 @@ class _Walk:
             report.fault(f"{said} is another line here: the log was rewritten")
         elif sequence not in self.heads and sequence >= report.first:
             report.fault(f"{said} is not here")
-        elif self.verifier is not None:
+        elif self.verifiers:
             report.signed_to = max(report.signed_to, sequence)
