@@ -258,7 +258,7 @@ def check_archive(archive: Path, site: Site) -> None:
         contents = {
             entry.name: file.read() for entry in tar if (file := tar.extractfile(entry)) is not None
         }
-    assert next(iter(contents)) == "manifest.json"
+    assert list(contents)[-1] == "manifest.json"
     manifest = json.loads(contents.pop("manifest.json"))
     assert {
         name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

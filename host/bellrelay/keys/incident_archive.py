@@ -1,6 +1,6 @@
 """What was known when key was suspended, in one file for those who have to judge it later.
 
-A gzipped tar with ``manifest.json`` first: every other file's size and SHA-256. In it: the
+A gzipped tar with ``manifest.json`` last: every other file's size and SHA-256. In it: the
 suspension and what it covered, how every block and key of it came about and who has it, the
 segments of the audit log from that time with their checkpoints, and files that were named. No key.
 """
@@ -12,13 +12,14 @@ import io
 import json
 import os
 import tarfile
+import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 from .audit_chain import parsed
 from .audit_log import AuditLog
@@ -128,43 +129,72 @@ def _write(
     include: list[Path],
 ) -> dict[str, Any]:
     selector = suspension.selector
-    contents: dict[str, bytes] = {
-        "suspension.json": _json(suspension_values(suspension)),
-        "blocks.jsonl": _json_lines(
-            block.as_json()
-            for block in pages(
-                lambda after: store.blocks(selector, after, _PAGE), lambda b: b.block_id
-            )
-        ),
-        "keys.jsonl": _json_lines(
-            key_values(key)
-            for key in pages(
-                lambda after: store.keys(selector, after=after, limit=_PAGE), lambda k: k.key_id
-            )
-        ),
-    }
-    files = {f"audit/{p.name}": p for p in _audit_files(audit_directory, selector)}
-    if public_key is not None and public_key.exists():
-        files["audit/signing-key.pub"] = public_key
-    for number, path in enumerate(include):
-        files[f"included/{number}-{path.name}"] = path
-    # Read whole and once: what the manifest says is what is in the archive, though logs grow.
-    contents |= {name: path.read_bytes() for name, path in files.items()}
-    manifest: dict[str, Any] = {
-        "bellrelay": version("bellrelay"),
-        "made": iso_time(time.time_ns()),
-        "suspension_id": suspension.suspension_id,
-        "files": {
-            name: {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for name, data in contents.items()
-        },
-    }
-    with tarfile.open(fileobj=file, mode="w:gz") as archive:
-        for name, data in {"manifest.json": _json(manifest), **contents}.items():
-            entry = tarfile.TarInfo(name)
-            entry.size, entry.mtime, entry.mode = len(data), int(time.time()), 0o600
-            archive.addfile(entry, io.BytesIO(data))
+    blocks = pages(lambda after: store.blocks(selector, after, _PAGE), lambda b: b.block_id)
+    keys = pages(
+        lambda after: store.keys(selector, after=after, limit=_PAGE), lambda key: key.key_id
+    )
+    with tarfile.open(fileobj=file, mode="w:gz") as tar:
+        archive = _Archive(tar)
+        archive.add_lines("suspension.json", [suspension_values(suspension)])
+        archive.add_lines("blocks.jsonl", (block.as_json() for block in blocks))
+        archive.add_lines("keys.jsonl", map(key_values, keys))
+        for path in _audit_files(audit_directory, selector):
+            archive.add_file(f"audit/{path.name}", path)
+        if public_key is not None and public_key.exists():
+            archive.add_file("audit/signing-key.pub", public_key)
+        for number, path in enumerate(include):
+            archive.add_file(f"included/{number}-{path.name}", path)
+        manifest: dict[str, Any] = {
+            "bellrelay": version("bellrelay"),
+            "made": iso_time(time.time_ns()),
+            "suspension_id": suspension.suspension_id,
+            "files": dict(archive.files),
+        }
+        archive.add_lines("manifest.json", [manifest])
     return manifest
+
+
+class _Archive:
+    """Adds files to a tar and keeps account of them; none is ever whole in memory."""
+
+    def __init__(self, tar: tarfile.TarFile) -> None:
+        self.files: dict[str, dict[str, str | int]] = {}
+        self._tar = tar
+
+    def add_file(self, name: str, path: Path) -> None:
+        """As long as it is now: what a log grows by meanwhile is left out."""
+        with path.open("rb") as file:
+            self._add(name, file, os.fstat(file.fileno()).st_size)
+
+    def add_lines(self, name: str, values: Iterable[Mapping[str, Any]]) -> None:
+        """A line of JSON each."""
+        with tempfile.TemporaryFile() as file:
+            for each in values:
+                file.write(json.dumps(each).encode() + b"\n")
+            size = file.tell()
+            file.seek(0)
+            self._add(name, file, size)
+
+    def _add(self, name: str, file: IO[bytes], size: int) -> None:
+        entry = tarfile.TarInfo(name)
+        entry.size, entry.mtime, entry.mode = size, int(time.time()), 0o600
+        hashed = _Hashed(file)
+        self._tar.addfile(entry, hashed)
+        self.files[name] = {"bytes": size, "sha256": hashed.digest.hexdigest()}
+
+
+class _Hashed:
+    """A file that is read once, and hashed as it is read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.digest = hashlib.sha256()
+        self._file = file
+
+    def read(self, n_bytes: int = -1) -> bytes:
+        """The next bytes."""
+        data = self._file.read(n_bytes)
+        self.digest.update(data)
+        return data
 
 
 def _audit_files(directory: Path, selector: Selector) -> Iterator[Path]:
@@ -184,11 +214,3 @@ def _begin(path: Path) -> str:
     with path.open("rb") as file:
         values = parsed(file.readline().rstrip(b"\n"))
     return str(values.get("@timestamp", "")) if values else "9"
-
-
-def _json(values: Any) -> bytes:
-    return json.dumps(values, indent=1).encode() + b"\n"
-
-
-def _json_lines(values: Iterable[dict[str, Any]]) -> bytes:
-    return b"".join(json.dumps(each).encode() + b"\n" for each in values)
