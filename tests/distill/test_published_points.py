@@ -64,6 +64,12 @@ def test_counts_of_wei_2020_at_36_db() -> None:
     assert found["single-photon yield"]["ratio"] == pytest.approx(1.0, abs=0.15)
     assert found["phase error"]["ratio"] == pytest.approx(1.0, abs=0.15)
     assert found["bits per pair"]["ratio"] > 0.85
+    # The paper's formula with our bounds, each at its worst, is the paper's rate.
+    assert found["bits per pair, bounds apart"]["ratio"] == pytest.approx(1.0, abs=0.15)
+    # What is more comes of methods that know that not all can be at their worst at once.
+    keys = ["closed-form", "double-scanning"]
+    by_method = [found[f"bits per pair, {method}"]["ours"] for method in keys]
+    assert by_method[0] < by_method[1] < found["bits per pair"]["ours"]
     for name, better in (("single-photon yield", 1), ("phase error", -1), ("bits per pair", 1)):
         name_still = "yield" if name == "single-photon yield" else name
         still = found[f"{name_still}, no fluctuation"]["ours"]
