@@ -26,11 +26,12 @@ class HalfRate(wiring.Component):
     A cell is two clocks of ``tag``. The code gets a bit more on top, which half it was. The earlier
     of two hits in a cell is passed on, the later one is told to be counted.
 
-    Which half a clock of ``tag`` is comes from one flip-flop of ``sync`` that toggles, and hits of
+    Which half a clock of ``tag`` is comes from a flip-flop of ``sync`` that toggles, and hits of
     both halves cross in one register that then rests for a whole clock of ``sync``. Hence the half
     and the cell's number are one decision: nothing can take an edge for the first half of one cell
     and the second half of its neighbour. What the crossing needs is that every edge of ``sync`` is
-    one of ``tag`` (two outputs of a loop, in phase).
+    one of ``tag`` (two outputs of a loop, in phase). Each channel has such a flip-flop beside it:
+    lines lie at pads, and a clock of ``tag`` is too short for a way from one to all of them.
 
     Parameters
     ----------
@@ -66,12 +67,15 @@ class HalfRate(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        toggle, seen, last = Signal(), Signal(), Signal()
-        m.d.sync += toggle.eq(~toggle)
-        # `toggle` has changed in the clock of `tag` that begins with an edge of `sync`; `last` is
-        # high in the one that ends with it.
-        m.d.tag += [seen.eq(toggle), last.eq(seen ^ toggle)]
+        toggle: Signal | None = None
         for channel, fast in enumerate(self.fast):
+            # Each toggles by following the one before: equal ones would be made into one.
+            before, toggle = toggle, Signal(init=channel & 1, name=f"toggle_{channel}")
+            m.d.sync += toggle.eq(~toggle if before is None else before)
+            # `toggle` has changed in the clock of `tag` that begins with an edge of `sync`; `last`
+            # is high in the one that ends with it.
+            seen, last = Signal(name=f"seen_{channel}"), Signal(name=f"last_{channel}")
+            m.d.tag += [seen.eq(toggle), last.eq(seen ^ toggle)]
             earlier = Signal(fast.shape(), name=f"earlier_{channel}")
             pair = Signal(self.hits[channel].shape(), name=f"pair_{channel}")
             both = Signal(name=f"both_{channel}")
