@@ -137,6 +137,15 @@ class Derive(wiring.Component):
         with m.Elif(~clear):
             m.d.sync += since.eq(since + 1)
 
+        # What was found is put down a clock later, which the divider has to spare: the registers
+        # lie all over the chip.
+        stores = Signal(len(jobs))
+        m.d.sync += stores.eq(0)
+        for k, (_, _, targets) in enumerate(jobs):
+            with m.If(stores[k]):
+                for target, part in targets:
+                    m.d.sync += target.eq(divider.quotient if part == "q" else divider.remainder)
+
         with m.FSM():
             with m.State("rest"):
                 with m.If(self.derive):
@@ -153,14 +162,7 @@ class Derive(wiring.Component):
                 m.next = "divide"
             with m.State("divide"):
                 with m.If(divider.done):
-                    with m.Switch(job):
-                        for k, (_, _, targets) in enumerate(jobs):
-                            with m.Case(k):
-                                for target, part in targets:
-                                    m.d.sync += target.eq(
-                                        divider.quotient if part == "q" else divider.remainder
-                                    )
-                    m.d.sync += job.eq(job + 1)
+                    m.d.sync += [stores.bit_select(job, 1).eq(1), job.eq(job + 1)]
                     with m.If(job == len(jobs) - 1):
                         m.next = "align"
                     with m.Else():
