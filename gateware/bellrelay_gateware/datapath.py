@@ -263,6 +263,7 @@ class RelayDatapath(wiring.Component):
                 position.slot_period.eq(c.slot_period_ps),
                 position.position.eq(clock.position),
                 position.step.eq(clock.step),
+                position.last.eq(clock.last),
                 position.i.eq(delayed(m, align.o[k], SlotClock.LATENCY, f"aligned_delay_{k}")),
             ]
             located.append(position.o)

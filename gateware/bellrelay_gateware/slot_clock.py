@@ -28,9 +28,9 @@ class SlotClock(wiring.Component):
     marker : In, of the cell that begins
     slot_period, phase, rate (signed 51 bits), trim : In; ``trim`` is sampled in a tick's first cell
     clock_q, clock_r : In, the clock period divided by the slot period
-    marker_o, position, step, slots : Out, 4 clocks later, of the same cell: position of its
-        start in the open slot, its length on the reference axis, how many slots close in it
-        (0 in a cell that is not active)
+    marker_o, position, step, last, slots : Out, 4 clocks later, of the same cell: position of its
+        start in the open slot, its length on the reference axis, where its last picosecond lies,
+        how many slots close in it (0 in a cell that is not active)
     """
 
     LATENCY = 4
@@ -49,6 +49,7 @@ class SlotClock(wiring.Component):
                 "marker_o": Out(marker_layout()),
                 "position": Out(24),
                 "step": Out(step_width(g)),
+                "last": Out(25),
                 "slots": Out(delta_width(g)),
             }
         )
@@ -85,10 +86,10 @@ class SlotClock(wiring.Component):
 
         # 2: the four possible moves of the position, less -1, 0, 1, 2 slot periods.
         moves = [Signal(signed(27), name=f"move_{k}") for k in range(4)]
-        step = Signal(step_width(self.geometry))
+        step, step_less = (Signal(step_width(self.geometry)) for _ in range(2))
         beyond = Signal(signed(fine_width(self.geometry) + 3))
         m.d.comb += beyond.eq(self.clock_r + whole)
-        m.d.sync += step.eq(period + whole)
+        m.d.sync += [step.eq(period + whole), step_less.eq(period - 1 + whole)]
         m.d.sync += [
             moves[0].eq(beyond + self.slot_period),
             moves[1].eq(beyond),
@@ -114,6 +115,7 @@ class SlotClock(wiring.Component):
         m.d.sync += [
             self.position.eq(position),
             self.step.eq(step),
+            self.last.eq(position + step_less),
             self.slots.eq(Mux(marker[3].active, slots, 0)),
         ]
         m.d.comb += self.marker_o.eq(marker[4])

@@ -24,7 +24,7 @@ class SlotPosition(wiring.Component):
     Members
     -------
     slot_period : In
-    position, step : In, of the tag's cell, as :class:`~.slot_clock.SlotClock` gives them
+    position, step, last : In, of the tag's cell, as :class:`~.slot_clock.SlotClock` gives them
     i : In, tag
     o : Out, :func:`~.tag.located_layout`, ``latency`` clocks later; one tag per clock
     """
@@ -37,6 +37,7 @@ class SlotPosition(wiring.Component):
                 "slot_period": In(24),
                 "position": In(24),
                 "step": In(step_width(g)),
+                "last": In(25),
                 "i": In(suppressed_layout(g)),
                 "o": Out(located_layout(g)),
             }
@@ -50,11 +51,11 @@ class SlotPosition(wiring.Component):
         suppressed = Signal()
         rest = Signal(25)
         # A cell that the rate shortened: what lies beyond its end belongs to its last picosecond.
-        inside = Mux(self.i.fine < self.step, self.i.fine, self.step - 1)
+        inside = self.i.fine < self.step
         m.d.sync += [
             valid.eq(self.i.valid),
             suppressed.eq(self.i.suppressed),
-            rest.eq(self.position + inside),
+            rest.eq(Mux(inside, self.position + self.i.fine, self.last)),
         ]
         thrice = Signal(26)
         m.d.sync += thrice.eq(self.slot_period + (self.slot_period << 1))

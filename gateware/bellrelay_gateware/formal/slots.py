@@ -49,6 +49,7 @@ def _clock(fault: bool) -> Top:
         place.slot_period.eq(period),
         place.position.eq(clock.position),
         place.step.eq(clock.step),
+        place.last.eq(clock.last),
         place.i.valid.eq(1),
         place.i.fine.eq(fine),
     ]
