@@ -34,6 +34,7 @@ class AdmitListed(SourceAdmission):
 
     def __call__(self, block, source):
         """Admit."""
+        return 0.0
 
 
 def main(config, sent, drawn, moment):

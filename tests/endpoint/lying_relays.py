@@ -3,7 +3,7 @@
 import asyncio
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from synthetic_blocks import LADDER, ListedSource, SyntheticRun
@@ -105,21 +105,23 @@ def photon_run(eve, announced=60_000, seed=1):
     return SyntheticRun(block_slots, [block], *sources), truth
 
 
+@dataclass
 class EverySlot(ListedSource):
-    """A sender that is asked about slots in which nothing was detected."""
+    """A sender that is asked about slots in which nothing was detected.
 
-    _salts = itertools.count(1)
+    salt : one sender's choices are not another's.
+    """
 
-    def __post_init__(self):
-        # One sender's choices are not another's.
-        self._salt = np.uint64(next(self._salts))
+    salt: int = field(default_factory=itertools.count(1).__next__)
 
     def choices(self, slots):
         """Of the list where they are in it; otherwise drawn by the slot's number."""
         at = np.minimum(np.searchsorted(self.slots, slots), self.slots.size - 1)
         listed = self.slots[at] == slots
         # Mixed as by splitmix64 (G. Steele, D. Lea, C. Flood, OOPSLA 2014).
-        drawn = (slots + self._salt * np.uint64(0xD1B54A32D192ED03)) * np.uint64(0x9E3779B97F4A7C15)
+        drawn = (slots + np.uint64(self.salt * 0xD1B54A32D192ED03 % 2**64)) * np.uint64(
+            0x9E3779B97F4A7C15
+        )
         drawn = (drawn ^ drawn >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
         drawn = (drawn ^ drawn >> np.uint64(27)) * np.uint64(0x94D049BB133111EB)
         drawn >>= np.uint64(20)

@@ -231,8 +231,10 @@ class Pipeline:
     def _ended(self, block: BlockId, task: asyncio.Task[None]) -> None:
         del self._tasks[block], self._talks[block]
         self._settings.ended(block)
-        if not task.cancelled() and task.exception() is None:
-            self._begin_blocks()
+        if task.cancelled() or task.exception() is not None:
+            # Everything ends: nothing else is begun.
+            self._session = None
+        self._begin_blocks()
 
     def _tags(
         self, block: BlockId, exchange: Exchange, session: bytes, known: Sequence[bytes]
