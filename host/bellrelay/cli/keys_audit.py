@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bellrelay.cli.exits import ExitCode
-from bellrelay.cli.keys_opened import JsonOption, print_json
+from bellrelay.cli.keys_opened import JsonOption, load_config, print_json
 
 if TYPE_CHECKING:
     from bellrelay.keys.audit_checkpoint import CheckpointVerifier
@@ -78,9 +78,7 @@ def audit(
 def _loaded(path: Path | None) -> KmeConfig | None:
     if path is None:
         return None
-    from bellrelay.keys.kme_config import load_kme_config
-
-    return load_kme_config(path)
+    return load_config(path)
 
 
 def _verify(

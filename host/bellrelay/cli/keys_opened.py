@@ -6,6 +6,7 @@ import contextlib
 import getpass
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -41,6 +42,9 @@ ToOption = Annotated[
 ]
 
 
+_CREDENTIALS = re.compile("^/run/credentials/bellrelay-kme@[^/]*/")
+
+
 class AuditOnDemand:
     """The audit log, opened with the first record: commands that only look leave it alone."""
 
@@ -73,13 +77,36 @@ class Opened:
     audit: AuditOnDemand
 
 
+def load_config(path: Path) -> KmeConfig:
+    """The KME's YAML. What systemd hands to the KME as credentials, it hands to us in a place of
+    our own (deploy/bellrelay-keys): files below the one are taken from the other. ConfigError.
+    """
+    from bellrelay.keys.kme_config import check_kme_config, load_kme_config
+
+    config = load_kme_config(path)
+    own = os.environ.get("CREDENTIALS_DIRECTORY")
+    if own is None:
+        return config
+    values = config.model_dump(exclude_unset=True)
+    return check_kme_config(_moved(values, own), config.origin)
+
+
+def _moved(value: Any, own: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(each, own) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_moved(each, own) for each in value]
+    if isinstance(value, Path):
+        return Path(_CREDENTIALS.sub(lambda _: f"{own}/", str(value)))
+    return value
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Opened]:
     """The store of a YAML. ConfigError, StoreError, SealerError, OSError."""
-    from bellrelay.keys.kme_config import load_kme_config
     from bellrelay.keys.open_store import open_store
 
-    config = load_kme_config(path)
+    config = load_config(path)
     audit = AuditOnDemand(config.audit, config.kme_id)
     try:
         store = open_store(config, audit)

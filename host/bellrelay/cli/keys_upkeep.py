@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bellrelay.cli.exits import ExitCode
-from bellrelay.cli.keys_opened import ConfigOption, JsonOption, opened, print_json
+from bellrelay.cli.keys_opened import ConfigOption, JsonOption, load_config, opened, print_json
 
 if TYPE_CHECKING:
     from bellrelay.keys.audit_record import Audit
@@ -85,9 +85,7 @@ def push(
 
     Ends with 8 if a manager is away or refuses keys: nothing is lost, they wait.
     """
-    from bellrelay.keys.kme_config import load_kme_config
-
-    bridges = {each.name: each for each in load_kme_config(config).bridges}
+    bridges = {each.name: each for each in load_config(config).bridges}
     unknown = sorted(set(bridge or ()) - set(bridges))
     if unknown:
         raise typer.BadParameter(f"--bridge: the YAML has no bridge {', '.join(unknown)}")
