@@ -28,6 +28,9 @@ STAGES = ("elaborate", "synthesise", "place and route", "check", "pack")
 
 # A latch is one before it is mapped to a look-up table that feeds itself: looked for at once.
 _NO_LATCH = "proc\nselect -assert-none t:$dlatch t:$adlatch t:$dlatchsr"
+# Amaranth names a field of an array NAME[3], which abc9's netlist takes for bit 3 of NAME: where
+# there is a NAME too, yosys stops with a failed assertion. Nobody needs these names.
+_NO_FIELD_NAMES = "flatten\nrename -hide w:*\\[*"
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,7 @@ def build_board(
     plan = platform.prepare(
         top,
         name="top",
-        script_after_read=_NO_LATCH,
+        script_after_read=f"{_NO_LATCH}\n{_NO_FIELD_NAMES}",
         nextpnr_opts=[
             f"--seed {seed}",
             "--tmg-ripup",
