@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,8 +115,10 @@ class BlockStore:
         self._lock = threading.RLock()
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Before SQLite could make it with the modes that the umask leaves.
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
+            # Before SQLite could make it with the modes that the umask leaves. One that is there is
+            # not opened: closing it would drop this process's locks on it.
+            with suppress(FileExistsError):
+                os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
             os.chmod(self.path, 0o600)
             self._db = sqlite3.connect(self.path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
