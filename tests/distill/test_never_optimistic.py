@@ -248,3 +248,30 @@ def test_intensities_anywhere_within_the_deviation_are_covered(method: Method) -
         too_high += believed.n11_lower > truth.pairs[0]
     # Who declares them exact is wrong in some corner.
     assert too_high > 0
+
+
+def test_light_in_the_vacuum_up_to_its_limit_is_covered() -> None:
+    """Each party's own, none or all of it, with other intensities at their worst; and it costs."""
+    limit = 1e-3
+    alice = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3, deviation=0.01, vacuum_limit=limit)
+    dark = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3, deviation=0.01)
+    yields = link_yields(SHORT)
+    pulses = 10**12
+    security = Security()
+    rng = np.random.default_rng(7)
+    for light_a, light_b in ((0.0, 0.0), (limit, 0.0), (0.0, limit), (limit, limit)):
+        for signs in ((1, -1, 1), (-1, 1, -1)):
+            still = alice.intensities * (1.0 + 0.01 * np.array([*signs, 0]))
+            sent = tuple(still + np.array([0.0, 0.0, 0.0, light]) for light in (light_a, light_b))
+            counts, truths = {}, []
+            for outcome in Outcome:
+                n, m, truth = draw(rng, yields, alice, alice, pulses, 1, outcome, sent)
+                counts[outcome] = Tally(pulses, n[0], m[0])
+                truths.append(truth)
+            truth = truths[0] + truths[1]
+            found = estimate(counts, alice, alice, security)
+            assert 0.0 < found.private_bits <= truth.private_bits()[0]
+            assert 0.0 < found.n11_lower <= truth.pairs[0]
+            assert found.phase_error_upper >= truth.phase_errors[0] / truth.pairs[0]
+            if light_a == light_b == 0.0:
+                assert found.private_bits < estimate(counts, dark, dark, security).private_bits
