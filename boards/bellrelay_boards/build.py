@@ -18,7 +18,7 @@ from .board import Board
 from .build_checks import clock_results, latches, line_results, missing_clocks, resource_use
 from .build_report import BuildReport
 from .clocks import Reference
-from .toolchain import ToolFailed, run_tool
+from .toolchain import run_tool
 from .top import BoardTop, prepared_platform
 
 __all__ = ["STAGES", "BuildOptions", "build_board"]
@@ -86,8 +86,8 @@ def build_board(
     ToolMissing
         A program is not installed.
     ToolFailed
-        Synthesis or packing failed, or place and route without a result. A gate that fails
-        raises nothing: it is in the report.
+        Synthesis, place and route, or packing failed. A gate that fails raises nothing: it is in
+        the report.
     """
     options = options or BuildOptions()
     seed = board.seed if options.seed is None else options.seed
@@ -123,6 +123,8 @@ def build_board(
         nextpnr_opts=[
             f"--seed {seed}",
             "--tmg-ripup",
+            # A clock that is not as fast as was asked may be as fast as it must be: see the gates.
+            "--timing-allow-fail",
             "--write placed.json",
             "--report report.json",
         ],
@@ -136,21 +138,14 @@ def build_board(
     run_tool("yosys", commands["YOSYS"], folder, folder / "yosys.log")
 
     clock.begin("place and route")
-    faults: list[str] = []
-    try:
-        run_tool("nextpnr-ecp5", commands["NEXTPNR_ECP5"], folder, folder / "nextpnr.log")
-    except ToolFailed as failed:
-        # It ends so too when it has placed and routed and a clock is not met: that is a gate.
-        if not (folder / "report.json").exists():
-            raise
-        faults.append(failed.tail)
+    run_tool("nextpnr-ecp5", commands["NEXTPNR_ECP5"], folder, folder / "nextpnr.log")
 
     clock.begin("check")
     found = latches(_read(folder / "top.json"))
-    faults += [f"latch {name}" for name in found]
+    faults = [f"latch {name}" for name in found]
     figures = _read(folder / "report.json")
     report.resources = resource_use(figures)
-    report.clocks = clock_results(figures)
+    report.clocks = clock_results(figures, top.clocks_mhz)
     faults += [
         f"clock {c.name}: {c.achieved_mhz:.1f} MHz placed, {c.constraint_mhz:.1f} needed"
         for c in report.clocks

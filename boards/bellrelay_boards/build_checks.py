@@ -8,6 +8,7 @@ from typing import Any
 from bellrelay_gateware.tap_check import LinePlace, check_taps
 
 from .build_report import ClockResult, LineResult, ResourceUse
+from .pll import HEADROOM
 
 __all__ = ["clock_results", "latches", "line_results", "missing_clocks", "resource_use"]
 
@@ -23,6 +24,10 @@ _KINDS = {
 }
 
 
+def _same(one_mhz: float, other_mhz: float) -> bool:
+    return abs(one_mhz / other_mhz - 1) < 1e-3
+
+
 def resource_use(report: Mapping[str, Any]) -> tuple[ResourceUse, ...]:
     """Cells used, of ``nextpnr-ecp5 --report``; kinds that a reader looks for."""
     use = report["utilization"]
@@ -33,10 +38,21 @@ def resource_use(report: Mapping[str, Any]) -> tuple[ResourceUse, ...]:
     )
 
 
-def clock_results(report: Mapping[str, Any]) -> tuple[ClockResult, ...]:
-    """Clocks of ``nextpnr-ecp5 --report``, the fastest constraint first."""
+def clock_results(
+    report: Mapping[str, Any], wanted_mhz: Sequence[float]
+) -> tuple[ClockResult, ...]:
+    """Clocks of ``nextpnr-ecp5 --report``, the fastest first.
+
+    One that was asked for `HEADROOM` times what is wanted is held against what is wanted.
+    """
+
+    def needed(asked: float) -> float:
+        return next((w for w in wanted_mhz if _same(asked, w * HEADROOM)), asked)
+
     found = [
-        ClockResult(name.removeprefix("$glbnet$"), float(f["constraint"]), float(f["achieved"]))
+        ClockResult(
+            name.removeprefix("$glbnet$"), needed(float(f["constraint"])), float(f["achieved"])
+        )
         for name, f in report["fmax"].items()
     ]
     return tuple(sorted(found, key=lambda c: (-c.constraint_mhz, c.name)))
@@ -50,7 +66,7 @@ def missing_clocks(clocks: tuple[ClockResult, ...], wanted_mhz: Sequence[float])
     left = [clock.constraint_mhz for clock in clocks]
     faults = []
     for wanted in wanted_mhz:
-        near = [mhz for mhz in left if abs(mhz / wanted - 1) < 1e-3]
+        near = [mhz for mhz in left if _same(mhz, wanted)]
         if near:
             left.remove(near[0])
         else:
