@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 __all__ = ["BankReader"]
 
-_AHEAD = 6
-"""Records under way or waiting: taken one per clock, a place is filled again five clocks later."""
+_AHEAD = 7
+"""Records under way or waiting: taken one per clock, a place is filled again six clocks later."""
 
 
 class BankReader(wiring.Component):
@@ -57,12 +57,16 @@ class BankReader(wiring.Component):
         owed = Signal(range(_AHEAD + 1))
         reading, arriving, arrived = Signal(), Signal(), Signal()
         record = Signal.like(self.data)
+        # Who takes the head looks at several readers first: the queue moves a clock later, and until
+        # then the second one is the head.
+        leaves = Signal()
         m.d.comb += reading.eq(more & (owed != _AHEAD))
         m.d.sync += [
             self.addr.eq(self.addr + reading),
             left.eq(left - reading),
             more.eq(Mux(reading, left > 1, left != 0)),
-            owed.eq(owed + reading - self.take),
+            owed.eq(owed + reading - leaves),
+            leaves.eq(self.take),
             arriving.eq(reading),
             arrived.eq(arriving),
             record.eq(self.data),
@@ -70,18 +74,21 @@ class BankReader(wiring.Component):
 
         queue = [Signal.like(self.data, name=f"queue_{i}") for i in range(_AHEAD)]
         there = [Signal(name=f"there_{i}") for i in range(_AHEAD)]
-        m.d.comb += [self.valid.eq(there[0]), self.head.eq(queue[0])]
+        m.d.comb += [
+            self.valid.eq(Mux(leaves, there[1], there[0])),
+            self.head.eq(Mux(leaves, queue[1], queue[0])),
+        ]
         for i in range(_AHEAD):
             last = i == _AHEAD - 1
             stays, before = Signal(name=f"stays_{i}"), Signal(name=f"before_{i}")
             m.d.comb += [
-                stays.eq(Mux(self.take, 0 if last else there[i + 1], there[i])),
-                before.eq(1 if i == 0 else Mux(self.take, there[i], there[i - 1])),
+                stays.eq(Mux(leaves, 0 if last else there[i + 1], there[i])),
+                before.eq(1 if i == 0 else Mux(leaves, there[i], there[i - 1])),
             ]
             m.d.sync += there[i].eq(stays | (arrived & before))
             with m.If(~stays):
                 m.d.sync += queue[i].eq(record)
-            with m.Elif(self.take):
+            with m.Elif(leaves):
                 m.d.sync += queue[i].eq(record if last else queue[i + 1])
 
         with m.If(self.cut):
@@ -90,6 +97,7 @@ class BankReader(wiring.Component):
                 left.eq(self.count),
                 more.eq(0),
                 owed.eq(0),
+                leaves.eq(0),
                 arriving.eq(0),
                 arrived.eq(0),
                 *(one.eq(0) for one in there),
