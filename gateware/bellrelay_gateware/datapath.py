@@ -346,16 +346,19 @@ class RelayDatapath(wiring.Component):
 
         bins = (g.hist_bins - 1).bit_length()
         for k in channels:
-            shifted = Signal(24, name=f"shifted_{k}")
-            kept = Signal(name=f"kept_{k}")
+            # By up to 7, then by the rest.
+            less, shifted = Signal(24, name=f"less_{k}"), Signal(24, name=f"shifted_{k}")
+            counts, kept = Signal(name=f"counts_{k}"), Signal(name=f"kept_{k}")
             entry = Signal(data.StructLayout({"valid": 1, "bin": bins}), name=f"entry_{k}")
             m.d.sync += [
-                shifted.eq(located[k].pos >> c.hist_shift),
-                kept.eq(located[k].valid & ~located[k].suppressed),
+                less.eq(located[k].pos >> c.hist_shift[:3]),
+                shifted.eq(less >> Cat(Const(0, 3), c.hist_shift[3:])),
+                counts.eq(located[k].valid & ~located[k].suppressed),
+                kept.eq(counts),
                 entry.valid.eq(kept & (shifted < g.hist_bins)),
                 entry.bin.eq(shifted),
             ]
-            m.d.comb += self.hist[k].eq(delayed(m, entry, _BACK - 2, f"hist_delay_{k}"))
+            m.d.comb += self.hist[k].eq(delayed(m, entry, _BACK - 3, f"hist_delay_{k}"))
 
         closing = Signal.like(liveness.blocked)
         slots_blocked = delayed(m, slots, Liveness.LATENCY, "slots_blocked")

@@ -240,8 +240,13 @@ class Framer(wiring.Component):
             did_fit.eq(fits),
         ]
         decided = self.decided
+        skipped = Signal(2)  # of a histogram and a heartbeat
+        m.d.comb += decided.frames_skipped.eq(skipped)
         with m.If(clear):
-            m.d.sync += [admitted.eq(0), hist_given_up.eq(0), decided.eq(0), self.shed.eq(0)]
+            m.d.sync += [admitted.eq(0), hist_given_up.eq(0), self.shed.eq(0), skipped.eq(0)]
+            m.d.sync += [
+                decided[name].eq(0) for name in decided.shape().members if name != "frames_skipped"
+            ]
         with m.If(looked):
             with m.If(was_admitted):
                 m.d.sync += admitted.bit_select(looked_at, 1).eq(1)
@@ -261,10 +266,10 @@ class Framer(wiring.Component):
                             m.d.sync += decided[f"tags_shed_{c}"].eq(self.tag_counts[c])
                 with m.Case(hist):
                     with m.If(was_there & ~did_fit):
-                        m.d.sync += [hist_given_up.eq(1), decided.frames_skipped.eq(1)]
+                        m.d.sync += [hist_given_up.eq(1), skipped.eq(1)]
                 with m.Case(heartbeat):
                     with m.If(was_there & ~did_fit):
-                        m.d.sync += decided.frames_skipped.eq(decided.frames_skipped + 1)
+                        m.d.sync += skipped.eq(skipped + 1)
         with m.FSM():
             with m.State("QUIET"):
                 m.d.comb += self.writing.eq(0)

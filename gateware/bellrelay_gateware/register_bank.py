@@ -344,6 +344,8 @@ class RegisterBank(wiring.Component):
         hold, apart, sendable = (Signal(len(r)) for r in self._relations(config))
         for bits, relations in zip((hold, apart, sendable), self._relations(config), strict=True):
             m.d.sync += bits.eq(Cat(relations))
+        related = Signal()
+        m.d.sync += related.eq(hold.all() & apart.any() & sendable.any())
         some, few, complete = Signal(), Signal(), Signal()
         m.d.sync += [
             some.eq(count != 0),
@@ -372,10 +374,14 @@ class RegisterBank(wiring.Component):
                 with m.If(write_register & in_group[at >> 3] & in_place[at & 7]):
                     m.d.sync += field.eq(value)
 
-        with m.If(elapsed != COMMAND_CLOCKS):
+        assert COMMAND_CLOCKS & (COMMAND_CLOCKS - 1) == 0, (
+            "`elapsed` stays where its top bit is set"
+        )
+        with m.If(~elapsed[-1]):
             m.d.sync += elapsed.eq(elapsed + 1)
-        good = Signal()
+        good, settled = Signal(), Signal()
         m.d.sync += [
+            settled.eq(elapsed == EXECUTE_CLOCKS - 1),
             completes.eq(elapsed == COMMAND_CLOCKS - 1),
             good.eq(status == Status.OK),
         ]
@@ -404,7 +410,7 @@ class RegisterBank(wiring.Component):
                     ]
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                with m.If(elapsed == EXECUTE_CLOCKS):
+                with m.If(settled):
                     m.d.sync += [index.eq(0xFE), step.eq(0)]
                     m.next = "HEAD"
             with m.State("HEAD"):
@@ -466,7 +472,7 @@ class RegisterBank(wiring.Component):
                     with m.If(index == _SPACE - 1):
                         m.next = "RELATIONS"
             with m.State("RELATIONS"):
-                with m.If(~(hold.all() & apart.any() & sendable.any())):
+                with m.If(~related):
                     m.d.sync += status.eq(Status.OUT_OF_RANGE)
                 m.next = "FINISH"
             with m.State("FINISH"):

@@ -266,8 +266,10 @@ class Relay(wiring.Component):
         ]
         with m.If(path.raw_cell_last):
             m.d.sync += mask.eq(config.stream_mask)
-        with m.If(starts):
-            m.d.sync += tag_age.eq(Mux(flush_tags | ~ended.active, 0, tag_age + 1))
+        tags_flushed, tags_end = Signal(), Signal()
+        m.d.sync += [tags_flushed.eq(flush_tags | ~ended.active), tags_end.eq(starts)]
+        with m.If(tags_end):
+            m.d.sync += tag_age.eq(Mux(tags_flushed, 0, tag_age + 1))
 
         # --- announcements, histogram, sync: the aligned cut
         flush_announcements, announce_age, announcements_old = Signal(), Signal(32), Signal()
@@ -314,13 +316,19 @@ class Relay(wiring.Component):
         m.d.comb += held.eq(kept)
         with m.If(path.cell_last & ended.active):
             m.d.sync += [
-                announce_age.eq(Mux(flush_announcements, 0, announce_age + 1)),
                 kept.cut_slot.eq(path.cut_slot),
                 kept.sync_slot.eq(slot_now),
                 kept.sync_pos.eq(pos_now),
             ]
             with m.If(ended.final):
                 m.d.sync += [slot.eq(0), pos.eq(0)]
+        announcements_flushed, announcements_end = Signal(), Signal()
+        m.d.sync += [
+            announcements_flushed.eq(flush_announcements),
+            announcements_end.eq(path.cell_last & ended.active),
+        ]
+        with m.If(announcements_end):
+            m.d.sync += announce_age.eq(Mux(announcements_flushed, 0, announce_age + 1))
         with m.If(sequencer.cell_start):
             m.d.sync += kept.start_utc_ns.eq(Cat(config.start_utc_lo, config.start_utc_hi))
 

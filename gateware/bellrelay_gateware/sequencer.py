@@ -88,6 +88,7 @@ class Sequencer(wiring.Component):
         m = Module()
         phase = Signal(range(self._geometry.tick_clocks))
         since = Signal(range(START_CLOCKS + 1), init=START_CLOCKS)
+        long_since = Signal(init=1)  # `since` is START_CLOCKS - 1 at least
         stopping = Signal()
         beat = Signal(32)
         first = Signal()
@@ -102,6 +103,7 @@ class Sequencer(wiring.Component):
             self.acquire.eq(self.state == State.RUNNING),
             self.active.eq(self.acquire | draining),
         ]
+        m.d.sync += long_since.eq(~self.command & (since >= START_CLOCKS - 2))
         with m.If(self.command):
             m.d.sync += since.eq(1)
         with m.Elif(since != START_CLOCKS):
@@ -140,7 +142,7 @@ class Sequencer(wiring.Component):
                     # The boundary is the clock after this one.
                     with m.If(stopping | self.stop):
                         m.d.sync += [self.state.eq(State.IDLE), stopping.eq(0)]
-                    with m.Elif((since >= START_CLOCKS - 1) & self.ready):
+                    with m.Elif(long_since & self.ready):
                         m.d.sync += [
                             self.state.eq(State.RUNNING),
                             self.cell_start.eq(1),
