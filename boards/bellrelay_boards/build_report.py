@@ -11,7 +11,7 @@ __all__ = ["BuildReport", "ClockResult", "LineResult", "ResourceUse"]
 
 @dataclass(frozen=True)
 class ClockResult:
-    """A clock net: what it needs and what place and route reached, in MHz, at the slowest corner."""
+    """A clock net: what it needs and what it was placed with, in MHz, at the slowest corner."""
 
     name: str
     constraint_mhz: float

@@ -57,8 +57,8 @@ class BankReader(wiring.Component):
         owed = Signal(range(_AHEAD + 1))
         reading, arriving, arrived = Signal(), Signal(), Signal()
         record = Signal.like(self.data)
-        # Who takes the head looks at several readers first: the queue moves a clock later, and until
-        # then the second one is the head.
+        # Who takes the head looks at several readers first: the queue moves a clock later, and
+        # until then the second one is the head.
         leaves = Signal()
         m.d.comb += reading.eq(more & (owed != _AHEAD))
         m.d.sync += [
