@@ -49,4 +49,5 @@ BOARD = Board(
         ("openFPGALoader", "-b", "ulx3s", "-f", "{bitstream}"),
         "https://trabucayre.github.io/openFPGALoader/guide/install.html",
     ),
+    seed=2,
 )
