@@ -1,11 +1,27 @@
-"""Lets these tests import what they share; and spares them bounds that they know."""
+"""Lets these tests import what they share; and spares them bounds that they know, and disks."""
 
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+
+_MEMORY = Path("/dev/shm")
+_ROOM_BYTES = 1 << 30
+
+
+@pytest.fixture
+def tmp_path(tmp_path):
+    """In memory where there is room. What dies here are processes, never the machine, so that what
+    they have written need not reach a disk: most of the time would go into waiting for one."""
+    if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM_BYTES:
+        yield tmp_path
+        return
+    with tempfile.TemporaryDirectory(prefix="bellrelay-test-", dir=_MEMORY) as folder:
+        yield Path(folder)
 
 
 @pytest.fixture
