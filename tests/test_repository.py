@@ -40,9 +40,9 @@ def pages() -> list[Path]:
 
 
 def commands(page: Path) -> list[str]:
-    """The lines of a page's `sh` and `console` blocks that are typed, without prompt or comment."""
+    """What is typed in a page's `sh` and `console` blocks, without prompt, comment, line breaks."""
     blocks = re.findall(r"^```(?:sh|bash|console)\n(.*?)^```", page.read_text(), re.M | re.S)
-    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    lines = [line.strip() for block in blocks for line in block.replace("\\\n", " ").splitlines()]
     return [line.removeprefix("$ ") for line in lines if line and not line.startswith("#")]
 
 
