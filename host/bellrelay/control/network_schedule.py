@@ -1,0 +1,231 @@
+"""Who is served when: relays and senders divide their time fairly among the pairs.
+
+A relay serves one hop at a time, and a sender sends to one relay at a time. A pair's key comes over
+a route: one hop, or several that meet at trusted nodes, where it is passed on under the next hop's
+key. Fair is max-min: the share of its demand that the worst served pair gets is as large as it can
+be; then, with that kept, the next worst, and so on (D. Bertsekas, R. Gallager, Data Networks, 2nd
+ed., section 6.5.2). Nobody gets more than its demand. Of all such schedules it is the one in which
+relays work least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+
+from .network_file import NetworkFile, Pair
+from .network_links import Hop
+
+__all__ = ["PairService", "Route", "Schedule", "routes", "schedule"]
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+
+_MOST_HOPS = 4
+_MOST_ROUTES = 64
+_SLACK = 1e-7
+
+
+@dataclass(frozen=True)
+class Route:
+    """Hops from one site of a pair to the other; between them the sites that must be trusted."""
+
+    hops: tuple[Hop, ...]
+    trusted: tuple[str, ...]
+
+    @property
+    def bits_per_s(self) -> float:
+        """Key if all relays served it alone."""
+        return min(h.bits_per_s for h in self.hops)
+
+
+@dataclass(frozen=True)
+class PairService:
+    """What a pair gets. bits_per_s: key of all routes, each with the key that it carries."""
+
+    pair: Pair
+    bits_per_s: float
+    routes: tuple[tuple[Route, float], ...]
+
+    @property
+    def satisfied(self) -> float:
+        """Share of the demand, 0..1."""
+        return self.bits_per_s / self.pair.demand
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Shares of time.
+
+    shares: by relay, the share of its time for every hop that it serves. idle, settling: the rest:
+    nothing to do, and switching from pair to pair.
+    """
+
+    pairs: tuple[PairService, ...]
+    shares: Mapping[str, tuple[tuple[Hop, float], ...]]
+    settling: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> float:
+        """Share of its demand that the worst served pair gets."""
+        return min(p.satisfied for p in self.pairs)
+
+    @property
+    def total_bits_per_s(self) -> float:
+        """Key of all pairs."""
+        return sum(p.bits_per_s for p in self.pairs)
+
+    def busy(self, relay: str) -> float:
+        """Share of a relay's time in which it makes key."""
+        return sum(share for _, share in self.shares[relay])
+
+
+def routes(network: NetworkFile, pair: Pair, hops: Sequence[Hop]) -> list[Route]:
+    """Routes of a pair, those with the fewest hops first; none with a hop that gives no key.
+
+    Without relays of its own, every one that the sites reach is as good as another. With them the
+    pair takes the first that is there and gives key; over trusted nodes it goes only without.
+    """
+    usable = [h for h in hops if h.bits_per_s > 0.0]
+    direct = [h for h in usable if h.joins(pair.a, pair.b)]
+    if pair.relays:
+        ordered = [h for name in pair.relays for h in direct if h.relay == name]
+        return [Route((h,), ()) for h in ordered[:1]]
+    trusted = {s.name for s in network.sites if s.trusted} - {pair.a, pair.b}
+    found: list[Route] = []
+    paths: list[tuple[tuple[str, ...], tuple[Hop, ...]]] = [((pair.a,), ())]
+    for _ in range(_MOST_HOPS):
+        longer: list[tuple[tuple[str, ...], tuple[Hop, ...]]] = []
+        for sites, taken in paths:
+            for hop in usable:
+                if sites[-1] not in (hop.a, hop.b):
+                    continue
+                to = hop.b if hop.a == sites[-1] else hop.a
+                if to == pair.b:
+                    found.append(Route((*taken, hop), sites[1:]))
+                elif to in trusted and to not in sites:
+                    longer.append(((*sites, to), (*taken, hop)))
+        paths = longer
+        if len(found) >= _MOST_ROUTES:
+            break
+    return found[:_MOST_ROUTES]
+
+
+def schedule(network: NetworkFile, hops: Sequence[Hop]) -> Schedule:
+    """The fair schedule of a network whose hops give these rates."""
+    choice = [routes(network, pair, hops) for pair in network.pairs]
+    problem = _Problem(network, choice)
+    flows = problem.fair()
+    services, used = [], dict.fromkeys(hops, 0.0)
+    at = 0
+    for pair, mine in zip(network.pairs, choice, strict=True):
+        shares = [(r, float(flows[at + k])) for k, r in enumerate(mine)]
+        at += len(mine)
+        kept = tuple((r, share * pair.demand) for r, share in shares if share > 1e3 * _SLACK)
+        got = sum(f for _, f in kept)
+        # The program leaves itself a little slack.
+        services.append(
+            PairService(pair, pair.demand if got > (1.0 - 1e-5) * pair.demand else got, kept)
+        )
+        for route, flow in kept:
+            for hop in route.hops:
+                used[hop] += flow / hop.bits_per_s
+    return Schedule(
+        tuple(services),
+        {
+            r.name: tuple((h, u) for h, u in used.items() if h.relay == r.name and u > 0.0)
+            for r in network.relays
+        },
+        problem.settling,
+    )
+
+
+class _Problem:
+    """The linear program: the share of its pair's demand that every route carries, 0..1, under the
+    time of relays and senders.
+    """
+
+    def __init__(self, network: NetworkFile, choice: Sequence[Sequence[Route]]) -> None:
+        all_routes = [(p, r) for p, mine in enumerate(choice) for r in mine]
+        self._of_pair = np.zeros((len(network.pairs), len(all_routes)))
+        relays = [r.name for r in network.relays]
+        sites = [s.name for s in network.sites]
+        self._time = np.zeros((len(relays) + len(sites), len(all_routes)))
+        served: dict[str, set[Hop]] = {name: set() for name in relays}
+        for column, (p, route) in enumerate(all_routes):
+            self._of_pair[p, column] = 1.0
+            for hop in route.hops:
+                took = network.pairs[p].demand / hop.bits_per_s
+                self._time[relays.index(hop.relay), column] += took
+                for site in (hop.a, hop.b):
+                    self._time[len(relays) + sites.index(site), column] += took
+                served[hop.relay].add(hop)
+        self.settling = {
+            r.name: min(1.0, len(served[r.name]) * r.settle_s / r.turn_s)
+            if len(served[r.name]) > 1
+            else 0.0
+            for r in network.relays
+        }
+        limits = [1.0 - self.settling[name] for name in relays]
+        self._limits = np.array(limits + [1.0] * len(sites))
+
+    def fair(self) -> Floats:
+        """Share of its pair's demand that every route carries."""
+        n_pairs, n_routes = self._of_pair.shape
+        if not n_routes:
+            return np.zeros(0)
+        level = np.zeros(n_pairs)
+        rising: Flags = np.asarray(self._of_pair.any(axis=1))
+        while rising.any():
+            share = self._raise(level, rising)
+            level[rising] = share
+            if share >= 1.0 - _SLACK:
+                break
+            # Those that cannot have more although all others keep what they have are done.
+            stuck = [
+                p for p in range(n_pairs) if rising[p] and self._most(p, level) <= share + 1e-5
+            ]
+            if not stuck:
+                break
+            rising[stuck] = False
+        return self._least_time(level)
+
+    def _raise(self, level: Floats, rising: Flags) -> float:
+        """The share that all rising pairs can have while the others keep theirs."""
+        n_routes = self._of_pair.shape[1]
+        cost = np.zeros(n_routes + 1)
+        cost[-1] = -1.0
+        wanted = np.column_stack((-self._of_pair, np.where(rising, 1.0, 0.0)))
+        kept = np.where(rising, 0.0, -level * (1.0 - _SLACK))
+        found = linprog(
+            cost,
+            np.vstack((np.column_stack((self._time, np.zeros(len(self._time)))), wanted)),
+            np.concatenate((self._limits, kept)),
+            bounds=[(0.0, None)] * n_routes + [(0.0, 1.0)],
+        )
+        return float(found.x[-1])
+
+    def _most(self, pair: int, level: Floats) -> float:
+        """The share that one pair could have while all others keep theirs."""
+        floor = level.copy()
+        floor[pair] = 0.0
+        found = linprog(
+            -self._of_pair[pair],
+            np.vstack((self._time, -self._of_pair)),
+            np.concatenate((self._limits, -floor * (1.0 - _SLACK))),
+            bounds=(0.0, None),
+        )
+        return -float(found.fun)
+
+    def _least_time(self, level: Floats) -> Floats:
+        found = linprog(
+            self._time.sum(axis=0),
+            np.vstack((self._time, -self._of_pair)),
+            np.concatenate((self._limits, -level * (1.0 - 2.0 * _SLACK))),
+            bounds=(0.0, None),
+        )
+        return np.asarray(found.x, np.float64)
