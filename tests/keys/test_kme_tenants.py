@@ -64,6 +64,25 @@ def test_a_tenant_can_neither_count_nor_take_keys_of_another(kmes):
         assert answers == {'[401, {"message": "not authorized to share keys with this SAE"}]'}
 
 
+def test_who_asks_for_what_is_not_his_is_on_record(kmes):
+    for _ in range(3):
+        assert kmes.ask("sae-bob", "kme-b", "/api/v1/keys/sae-mallory/status")[0] == 401
+
+    def found():
+        lines = [
+            json.loads(line)
+            for file in sorted((kmes.sites.folder / "kme-b").glob("**/audit-*.jsonl"))
+            for line in file.read_text().splitlines()
+        ]
+        return [e for e in map(str, lines) if "request-refused" in e and "sae:sae-bob" in e]
+
+    end = time.monotonic() + 20
+    while not found() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert "not authorized to share keys" in found()[0]
+    assert "127.0.0.1" in found()[0]
+
+
 def test_what_one_takes_another_does_not_lack(kmes):
     time.sleep(2)
     before = kmes.status("sae-alice", "kme-a", "sae-bob")[1]["stored_key_count"]

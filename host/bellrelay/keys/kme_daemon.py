@@ -29,6 +29,7 @@ from .kme_server import KmeServer
 from .lifecycle import LifecyclePolicy
 from .open_store import open_keyring, open_store
 from .rate_limit import RateLimit
+from .refusal_record import RefusalRecord
 from .reserver import Reserver
 from .sae_identity import RevocationList, sae_context
 from .store_deliver import Handover
@@ -126,7 +127,10 @@ class KmeDaemon:
         stack.push_async_callback(connection.stop)
         self.peer_port = getattr(connection, "port", None)
         stack.push_async_callback(self._end_tasks)
+        refusals = RefusalRecord(self.audit.log, config.kme_id)
+        stack.push_async_callback(asyncio.to_thread, refusals.flush)
         work = [
+            refusals.run(),
             self.link.run(),
             self.reserver.run(),
             self.agreement.run(),
@@ -154,6 +158,7 @@ class KmeDaemon:
             connections_per_sae=limits.connections,
             identity=config.identity.source,
             uri_prefix=config.identity.uri_prefix,
+            on_refused=refusals.add,
         )
         self.health = HealthServer(config.health, self.status, self._metrics)
         await self._listen("health.listen", config.health.listen, self.health.start)

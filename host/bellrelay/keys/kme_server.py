@@ -93,6 +93,8 @@ class KmeServer:
         The revocation list, if there is one.
     open_per_sae
         Requests of one SAE that may be answered at once.
+    on_refused
+        Told of every 401: SAE ID as the certificate has it, address, why.
 
     Attributes
     ----------
@@ -114,6 +116,7 @@ class KmeServer:
         idle_s: float = 120.0,
         identity: str = "common-name",
         uri_prefix: str = "",
+        on_refused: Callable[[str, str, str], None] = lambda _sae, _address, _why: None,
     ) -> None:
         self.port: int | None = None
         self.tally = RequestTally()
@@ -122,6 +125,7 @@ class KmeServer:
         self._revoked = revoked
         self._rate = rate
         self._open_per_sae = open_per_sae
+        self._on_refused = on_refused
         self._open: dict[str, int] = {}
         self._options = {
             "identity": identity,
@@ -167,7 +171,7 @@ class KmeServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         begun = time.perf_counter()
         path, query = _target(request)
-        verb = "other"
+        verb, caller = "other", ""
         try:
             caller = self._caller(request)
             if request.version < HttpVersion10:
@@ -178,6 +182,8 @@ class KmeServer:
                 answer = await self._answer(caller, asked, query, request)
         except Etsi014Error as error:
             answer = _error_reply(error)
+            if caller and isinstance(error, NotAuthorized):
+                self._on_refused(caller, request.remote or "", error.message)
         except Exception as error:
             # Its text may quote a database's parameters: the class alone goes into the log.
             _log.error("request failed", method=verb, error=type(error).__name__)
@@ -194,11 +200,9 @@ class KmeServer:
             fault = self._revoked.fault(certificate)
         if fault is None and certificate is not None and self._service.knows(certificate.sae_id):
             return certificate.sae_id
-        _log.warning(
-            "SAE refused",
-            sae=certificate.sae_id if certificate is not None else None,
-            why=fault or "not of this KME",
-        )
+        sae, why = "" if certificate is None else certificate.sae_id, fault or "not of this KME"
+        _log.warning("SAE refused", sae=sae, why=why)
+        self._on_refused(sae, request.remote or "", why)
         raise NotAuthorized(_UNAUTHORIZED)
 
     @contextlib.contextmanager
