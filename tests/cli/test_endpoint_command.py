@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from bellrelay.cli.run_endpoints import prepare_endpoints
-from bellrelay.cli.run_system import _free_port
+from bellrelay.cli.run_processes import free_port
 from bellrelay.endpoint.block import Cause
 from bellrelay.endpoint.block_store import BlockStore
 from bellrelay_sim.link import SimulatedLink
@@ -23,7 +23,7 @@ def folder(tmp_path):
     """What a run prepares for both endpoints."""
     (tmp_path / "link.yaml").write_text("{}\n")
     link = SimulatedLink()
-    prepare_endpoints(tmp_path, link, tmp_path / "link.yaml", None, 10**6, _free_port(), 0.01)
+    prepare_endpoints(tmp_path, link, tmp_path / "link.yaml", None, 10**6, free_port(), 0.01)
     return tmp_path
 
 

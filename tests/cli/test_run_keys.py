@@ -46,6 +46,12 @@ def test_a_run_ends_with_the_same_key_on_both_sides(report):
     assert report["no_key_cause"] is None
 
 
+def test_applications_fetch_a_key_on_both_sides(report):
+    assert report["delivered"].keys() == {"key_id", "size_bits", "equal"}
+    assert report["delivered"]["size_bits"] == 256
+    assert report["delivered"]["equal"] is True
+
+
 def test_it_says_what_a_paper_would(report):
     (block,) = report["blocks"]
     assert block["state"] == "stored"

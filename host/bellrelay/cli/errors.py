@@ -17,7 +17,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.cli.board_flash.FlashFailed": ExitCode.CHECK_FAILED,
     "bellrelay.cli.board_flash.ProgrammerMissing": ExitCode.MISSING_EXTRA,
     "bellrelay.cli.run.BoardsDiffer": ExitCode.CHECK_FAILED,
-    "bellrelay.cli.run_system.RunFailed": ExitCode.FAILURE,
+    "bellrelay.cli.run_processes.RunFailed": ExitCode.FAILURE,
     "bellrelay.endpoint.block_store.StoreError": ExitCode.STORAGE,
     "bellrelay.endpoint.key_files.UnsafeMode": ExitCode.STORAGE,
     "bellrelay.endpoint.key_pool.KeyPoolError": ExitCode.STORAGE,

@@ -15,7 +15,7 @@ def plan(
     ],
     optimise: Annotated[
         bool,
-        typer.Option("--optimise", help="Best ladders of every link: some 20 s each."),
+        typer.Option("--optimise", help="Best ladders of every link: up to a minute each."),
     ] = False,
     plot: Annotated[Path | None, typer.Option("--plot", help="Draw it to a PNG.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,

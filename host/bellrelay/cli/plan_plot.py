@@ -42,7 +42,7 @@ def draw_plan(path: Path, report: dict[str, Any], name: str) -> None:
         lost = 100.0 * option["worst_satisfied_after_loss"]
         right.plot([cost, cost], [worst, lost], color=f"C{k}", lw=1, zorder=1)
         right.scatter([cost], [worst], s=size, color=f"C{k}", zorder=2)
-        right.scatter([cost], [lost], s=size, facecolor="white", edgecolor=f"C{k}", zorder=2)
+        right.scatter([cost], [lost], s=2.0 * size, facecolor="none", edgecolor=f"C{k}", zorder=2)
         right.annotate(
             f"{option['hours_per_month']:.3g} h/month", (cost, max(worst, lost)),
             textcoords="offset points", xytext=(0, 9), ha="center", fontsize="small",
@@ -51,6 +51,7 @@ def draw_plan(path: Path, report: dict[str, Any], name: str) -> None:
     right.set_ylabel("worst served pair (%); hollow: after the loss of a relay")
     right.set_ylim(-5, 118)
     right.margins(x=0.15)
+    right.locator_params(axis="x", nbins=5)
     for axes in (left, right):
         axes.grid(axis="y", alpha=0.3)
         axes.set_axisbelow(True)

@@ -87,6 +87,11 @@ def _block(block: Mapping[str, Any], report: Mapping[str, Any]) -> Table:
         table.add_row("key per pulse pair", f"{block['length'] / block['pulses']:.3e}")
         table.add_row("key per second, simulated", f"{report['key_rate_per_second']:,.0f} bit/s")
         table.add_row("keys equal on both sides", "yes" if report["keys_equal"] else "NO")
+        delivered = report["delivered"]
+        if delivered is not None:
+            same = "the same" if delivered["equal"] else "NOT THE SAME"
+            text = f"{delivered['size_bits']} bits at both KMEs, {same}"
+            table.add_row("fetched by applications (ETSI 014)", text)
     else:
         table.add_row("no key", str(block["cause"]))
     return table

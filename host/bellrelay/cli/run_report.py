@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from bellrelay.wire.outcomes import SlotClass
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from bellrelay.cli.run_delivery import Delivery
     from bellrelay.cli.run_endpoints import RunKeys
 
 __all__ = ["ArrivalHistogram", "RunReport", "plot_arrival_times", "report_table"]
@@ -48,6 +49,7 @@ class RunReport:
     received : announcements that came through daemon and log. missing_frames : of the link.
     errors : basis to (errors, bits, expected rate). comparison : what the comparison of both boards
     said, None if it was not made. keys : what the endpoints made of it, None if they did not run.
+    delivery : the key that applications fetched, None if there was too little of it.
     """
 
     board: str
@@ -62,6 +64,7 @@ class RunReport:
     comparison: Mapping[str, Any] | None = None
     truth: Mapping[str, Any] = field(default_factory=dict)
     keys: RunKeys | None = None
+    delivery: Delivery | None = None
 
     @property
     def announced(self) -> int:
@@ -130,6 +133,7 @@ class RunReport:
             "epsilon": keys.epsilon,
             "no_key_cause": None if keys.bits else keys.cause,
             "blocks": list(keys.blocks),
+            "delivered": None if self.delivery is None else asdict(self.delivery),
         }
 
 

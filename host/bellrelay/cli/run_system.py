@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -14,7 +12,6 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -23,8 +20,18 @@ import numpy as np
 import yaml
 
 from bellrelay.cli.run_check import SourceCheck
+from bellrelay.cli.run_delivery import SMALLEST_KEY, deliver_a_key
 from bellrelay.cli.run_endpoints import ROLES, prepare_endpoints, run_keys, unfinished
 from bellrelay.cli.run_link import DEFAULT_LINK
+from bellrelay.cli.run_processes import (
+    RunFailed,
+    bellrelay_command,
+    free_port,
+    last_words,
+    process,
+    stop,
+    watch,
+)
 from bellrelay.cli.run_report import ArrivalHistogram, RunReport
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.announcement_log import LogReader
@@ -38,15 +45,10 @@ from bellrelay.wire.outcomes import Outcome
 if TYPE_CHECKING:
     from bellrelay_sim.link import SimulatedLink
 
-__all__ = ["RunFailed", "link_registers", "relay_yaml", "run_system"]
+__all__ = ["link_registers", "relay_yaml", "run_system"]
 
 _START_S = 60.0
-_STOP_S = 30.0
 _DISTILL_S = 600.0
-
-
-class RunFailed(Exception):
-    """A process of the run ended or went silent; the message has its last words."""
 
 
 class Progress(Protocol):
@@ -131,16 +133,15 @@ def run_system(
         twin_command += ["--config", str(link_file)]
         if seed is not None:
             twin_command += ["--seed", str(seed)]
-        with _process(twin_command, folder / "twin.log") as twin:
+        with process(twin_command, folder / "twin.log") as twin:
             events = _TwinEvents(twin)
             events.wait_for("port", _START_S, folder / "twin.log")
-            health_port = _free_port()
+            health_port = free_port()
             config = relay_yaml(link, folder, health_port)
             (folder / "relay.yaml").write_text(yaml.safe_dump(config))
-            relay_command = [sys.executable, "-m", "bellrelay", "relay"]
-            relay_command += ["--config", str(folder / "relay.yaml")]
+            relay_command = bellrelay_command("relay", folder / "relay.yaml")
             with (
-                _process(relay_command, folder / "relay.log") as relay,
+                process(relay_command, folder / "relay.log") as relay,
                 contextlib.ExitStack() as endpoints,
             ):
                 pair: dict[str, subprocess.Popen[str]] = {}
@@ -148,16 +149,15 @@ def run_system(
                     # Not beside the board's first answers: two more starts would delay them.
                     _until_served(relay, folder)
                     expected = check.tallies["Z"].expected
-                    prepare_endpoints(folder, link, link_file, seed, slots, _free_port(), expected)
+                    prepare_endpoints(folder, link, link_file, seed, slots, free_port(), expected)
                     for role in ROLES:
-                        command = [sys.executable, "-m", "bellrelay", "endpoint"]
-                        command += ["--config", str(folder / f"{role}.yaml")]
-                        running = _process(command, folder / f"{role}.log")
+                        command = bellrelay_command("endpoint", folder / f"{role}.yaml")
+                        running = process(command, folder / f"{role}.log")
                         pair[role] = endpoints.enter_context(running)
                 follower = _Follower(folder / "announcements", check)
                 while not events.done:
-                    _still_alive(twin, folder / "twin.log", "twin")
-                    _still_alive(relay, folder / "relay.log", "daemon")
+                    watch(twin, folder / "twin.log", "twin")
+                    watch(relay, folder / "relay.log", "daemon")
                     _both_alive(pair, folder)
                     time.sleep(0.1)
                     announced = check.announced
@@ -177,21 +177,26 @@ def run_system(
                 histogram = _histogram(health_port)
                 if pair:
                     _until_followed(pair, folder, health_port, int(follower.connected))
-                _stop(relay, "daemon", folder / "relay.log")
+                stop(relay, folder / "relay.log", "daemon")
                 if pair:
                     progress.say("all photons measured; Alice and Bob distil the key")
                     _until_blocks_end(pair, folder)
                 wall = time.monotonic() - begin
                 for role, endpoint in pair.items():
-                    _stop(endpoint, role, folder / f"{role}.log")
+                    stop(endpoint, folder / f"{role}.log", role)
             follower.close()
-            _stop(twin, "twin", folder / "twin.log")
+            stop(twin, folder / "twin.log", "twin")
         final = _finish(folder / "log", follower.sequence, check)
         keys = run_keys(folder) if distill else None
+        delivery = None
+        if keys is not None and keys.equal and keys.bits >= SMALLEST_KEY:
+            progress.say("two applications fetch a key from the KMEs")
+            delivery = deliver_a_key(folder)
     report = _report(link, geometry, board, check, final, wall, comparison, events.truth)
     if keys is not None:
-        sound = keys.agreed and keys.equal is not False
-        report = replace(report, keys=keys, check_passed=report.check_passed and sound)
+        sound = keys.agreed and keys.equal is not False and (delivery is None or delivery.equal)
+        passed = report.check_passed and sound
+        report = replace(report, keys=keys, delivery=delivery, check_passed=passed)
     return report, histogram
 
 
@@ -227,38 +232,12 @@ def _report(
     return report
 
 
-@contextlib.contextmanager
-def _process(command: list[str], log: Path) -> Iterator[subprocess.Popen[str]]:
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
-        if process.stdout is not None:
-            process.stdout.close()
-
-
-def _last_words(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "nothing"
-
-
-def _still_alive(process: subprocess.Popen[str], log: Path, name: str) -> None:
-    if process.poll() is not None:
-        raise RunFailed(f"the {name} ended with {process.returncode}: {_last_words(log)}")
-
-
 def _until_served(relay: subprocess.Popen[str], folder: Path) -> None:
     end = time.monotonic() + _START_S
     while not (folder / "announcements").exists():
-        _still_alive(relay, folder / "relay.log", "daemon")
+        watch(relay, folder / "relay.log", "daemon")
         if time.monotonic() > end:
-            raise RunFailed(f"no announcements: {_last_words(folder / 'relay.log')}")
+            raise RunFailed(f"no announcements: {last_words(folder / 'relay.log')}")
         time.sleep(0.05)
 
 
@@ -275,8 +254,8 @@ def _until_followed(
 
 
 def _both_alive(pair: dict[str, subprocess.Popen[str]], folder: Path) -> None:
-    for role, process in pair.items():
-        _still_alive(process, folder / f"{role}.log", role)
+    for role, endpoint in pair.items():
+        watch(endpoint, folder / f"{role}.log", role)
 
 
 def _until_blocks_end(pair: dict[str, subprocess.Popen[str]], folder: Path) -> None:
@@ -286,22 +265,6 @@ def _until_blocks_end(pair: dict[str, subprocess.Popen[str]], folder: Path) -> N
         if time.monotonic() > end:
             raise RunFailed(f"blocks do not end: {', '.join(left)}")
         time.sleep(0.2)
-
-
-def _stop(process: subprocess.Popen[str], name: str, log: Path) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_S)
-    except subprocess.TimeoutExpired:
-        raise RunFailed(f"the {name} does not end: {_last_words(log)}") from None
-    if process.returncode not in (0, -signal.SIGTERM):
-        raise RunFailed(f"the {name} ended with {process.returncode}: {_last_words(log)}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class _TwinEvents:
@@ -333,9 +296,9 @@ class _TwinEvents:
         end = time.monotonic() + seconds
         with self._change:
             while name not in self._seen:
-                _still_alive(self._process, log, "twin")
+                watch(self._process, log, "twin")
                 if time.monotonic() > end:
-                    raise RunFailed(f"no {name} from the twin: {_last_words(log)}")
+                    raise RunFailed(f"no {name} from the twin: {last_words(log)}")
                 self._change.wait(0.1)
 
 

@@ -1,0 +1,141 @@
+"""The last step of a run: KMEs take the endpoints' key over, and applications fetch one of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from bellrelay.cli.run_certificates import make_certificates
+from bellrelay.cli.run_endpoints import ROLES
+from bellrelay.cli.run_processes import (
+    RunFailed,
+    bellrelay_command,
+    free_port,
+    last_words,
+    process,
+    stop,
+)
+from bellrelay.keys.kek_file import write_kek_file
+from bellrelay.service.tls import client_context
+
+__all__ = ["SMALLEST_KEY", "Delivery", "deliver_a_key"]
+
+SMALLEST_KEY = 1024
+"""Bits of key below which nothing is delivered: both KMEs give out whole units of their own."""
+
+_SIZE_BITS = 256
+_WAIT_S = 60
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A key that two applications fetched. equal : whether it is the same key on both sides."""
+
+    key_id: str
+    size_bits: int
+    equal: bool
+
+
+def deliver_a_key(folder: Path) -> Delivery:
+    """Start both KMEs on the stores of endpoints that have ended, and fetch a key as ETSI 014 says.
+
+    Raises
+    ------
+    RunFailed
+        A KME failed, or gave no key.
+    """
+    own = folder / "kme"
+    own.mkdir()
+    make_certificates(own, [f"{kind}-{role}" for kind in ("kme", "app") for role in ROLES])
+    peer_port = free_port()
+    with contextlib.ExitStack() as stack:
+        kmes = []
+        for role in ROLES:
+            config = own / f"{role}.yaml"
+            config.write_text(yaml.safe_dump(_kme_yaml(folder, role, peer_port)))
+            write_kek_file(own / f"{role}.kek")
+            log = own / f"{role}.log"
+            kmes.append(
+                stack.enter_context(process(bellrelay_command("kme", config, "--json"), log))
+            )
+        ports = {}
+        for role, kme in zip(ROLES, kmes, strict=True):
+            assert kme.stdout is not None
+            line = kme.stdout.readline()
+            if not line:
+                raise RunFailed(f"{role}'s KME does not start: {last_words(own / f'{role}.log')}")
+            ports[role] = json.loads(line)["port"]
+        delivery = asyncio.run(_fetch(own, ports))
+        for role, kme in zip(ROLES, kmes, strict=True):
+            stop(kme, own / f"{role}.log", f"{role}'s KME")
+    return delivery
+
+
+def _kme_yaml(folder: Path, role: str, peer_port: int) -> dict[str, Any]:
+    own, peer = folder / "kme", ROLES[1 - ROLES.index(role)]
+    tls = {
+        "certificate": str(own / f"kme-{role}.crt"),
+        "key": str(own / f"kme-{role}.key"),
+        "ca": str(own / "ca.crt"),
+    }
+    way = "listen" if role == "alice" else "connect"
+    return {
+        "kme_id": f"kme-{role}",
+        "listen": "127.0.0.1:0",
+        "tls": tls,
+        "peer": {
+            "kme_id": f"kme-{peer}",
+            way: f"127.0.0.1:{peer_port}",
+            "name": f"kme-{peer}",
+            "tls": tls,
+        },
+        "pairs": [{"name": "apps", "saes": {f"kme-{each}": f"app-{each}" for each in ROLES}}],
+        "store": {"directory": str(own / f"{role}.store")},
+        "kek": {"file": str(own / f"{role}.kek")},
+        "intake": {
+            "directory": str(folder / f"{role}.blocks"),
+            "endpoint_id": role,
+            "relay": "charles",
+            "poll_s": 0.1,
+        },
+        "audit": {"directory": str(own / f"{role}.audit")},
+    }
+
+
+async def _fetch(own: Path, ports: dict[str, int]) -> Delivery:
+    alice, bob = ROLES
+    async with aiohttp.ClientSession() as session:
+
+        async def ask(role: str, path: str, body: dict[str, Any]) -> dict[str, str]:
+            context = _application(own, role)
+            url = f"https://127.0.0.1:{ports[role]}/api/v1/keys/{path}"
+            try:
+                async with session.post(
+                    url, json=body, ssl=context, server_hostname=f"kme-{role}"
+                ) as answer:
+                    told = await answer.json()
+            except (aiohttp.ClientError, OSError, ValueError) as error:
+                raise RunFailed(f"{role}'s KME does not answer: {type(error).__name__}") from error
+            if answer.status != 200:
+                raise RunFailed(f"{role}'s KME: {answer.status} {told.get('message')}")
+            key: dict[str, str] = told["keys"][0]
+            return key
+
+        wish = {"size": _SIZE_BITS, "extension_mandatory": [{"bellrelay_wait_s": _WAIT_S}]}
+        mine = await ask(alice, f"app-{bob}/enc_keys", wish)
+        names = {"key_IDs": [{"key_ID": mine["key_ID"]}]}
+        theirs = await ask(bob, f"app-{alice}/dec_keys", names)
+    return Delivery(mine["key_ID"], _SIZE_BITS, mine["key"] == theirs["key"])
+
+
+def _application(own: Path, role: str) -> ssl.SSLContext:
+    name = f"app-{role}"
+    return client_context(own / f"{name}.crt", own / f"{name}.key", own / "ca.crt")
