@@ -19,6 +19,8 @@ from .network_file import DetectorType, Fibre, NetworkFile, RelayPlace
 __all__ = ["Hop", "hops"]
 
 _PS_PER_S = 1e12
+_STEPS = 150
+"""Of a search for the best ladders: within a few per cent of what more of them find."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def hops(network: NetworkFile, optimise: bool = False) -> Iterator[Hop]:
     Parameters
     ----------
     optimise
-        Find the best ladders of every hop (about ten seconds each). Otherwise each takes the file's
-        ladder as it is, or with decoys that arrive equally strong, whichever gives more.
+        Find the best ladders of every hop (seconds to a minute each). Otherwise each takes the
+        file's ladder as it is, or with decoys that arrive equally strong, whichever gives more.
     """
     types = {d.name: d for d in network.detectors}
     place = {s.name: i for i, s in enumerate(network.sites)}
@@ -120,7 +122,7 @@ def _best_key(
     best = max(range(len(keys)), key=lambda k: keys[k].length)
     if not optimise:
         return keys[best]
-    found = optimise_ladders(link, pulses, security, ladders[best])
+    found = optimise_ladders(link, pulses, security, ladders[best], _STEPS)
     a, b = (replace(x, vacuum_limit=ladder.vacuum_limit) for x in (found.alice, found.bob))
     return max(keys[best], finite_key(link, a, b, pulses, security), key=lambda k: k.length)
 

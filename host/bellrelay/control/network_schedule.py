@@ -27,7 +27,8 @@ Flags = NDArray[np.bool_]
 
 _MOST_HOPS = 4
 _MOST_ROUTES = 64
-_SLACK = 1e-7
+_SLACK = 1e-6
+"""Relative; the program's own tolerance is a tenth of it."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +126,8 @@ def schedule(network: NetworkFile, hops: Sequence[Hop]) -> Schedule:
     for pair, mine in zip(network.pairs, choice, strict=True):
         shares = [(r, float(flows[at + k])) for k, r in enumerate(mine)]
         at += len(mine)
-        kept = tuple((r, share * pair.demand) for r, share in shares if share > 1e3 * _SLACK)
+        least = 10.0 * _SLACK * sum(share for _, share in shares)
+        kept = tuple((r, share * pair.demand) for r, share in shares if share > least)
         got = sum(f for _, f in kept)
         # The program leaves itself a little slack.
         services.append(
@@ -145,8 +147,10 @@ def schedule(network: NetworkFile, hops: Sequence[Hop]) -> Schedule:
 
 
 class _Problem:
-    """The linear program: the share of its pair's demand that every route carries, 0..1, under the
-    time of relays and senders.
+    """The linear program: what every route carries, under the time of relays and senders.
+
+    Of a pair that takes `slow` times all the time there is, a route's variable is the share of the
+    demand times `slow`, so that all numbers are about 1 however scarce time is.
     """
 
     def __init__(self, network: NetworkFile, choice: Sequence[Sequence[Route]]) -> None:
@@ -155,11 +159,17 @@ class _Problem:
         relays = [r.name for r in network.relays]
         sites = [s.name for s in network.sites]
         self._time = np.zeros((len(relays) + len(sites), len(all_routes)))
+        self._slow = np.array(
+            [
+                max(1.0, p.demand / max((r.bits_per_s for r in mine), default=p.demand))
+                for p, mine in zip(network.pairs, choice, strict=True)
+            ]
+        )
         served: dict[str, set[Hop]] = {name: set() for name in relays}
         for column, (p, route) in enumerate(all_routes):
             self._of_pair[p, column] = 1.0
             for hop in route.hops:
-                took = network.pairs[p].demand / hop.bits_per_s
+                took = network.pairs[p].demand / hop.bits_per_s / float(self._slow[p])
                 self._time[relays.index(hop.relay), column] += took
                 for site in (hop.a, hop.b):
                     self._time[len(relays) + sites.index(site), column] += took
@@ -181,51 +191,38 @@ class _Problem:
         level = np.zeros(n_pairs)
         rising: Flags = np.asarray(self._of_pair.any(axis=1))
         while rising.any():
-            share = self._raise(level, rising)
+            share, held = self._raise(level, rising)
             level[rising] = share
             if share >= 1.0 - _SLACK:
                 break
-            # Those that cannot have more although all others keep what they have are done.
-            stuck = [
-                p for p in range(n_pairs) if rising[p] and self._most(p, level) <= share + 1e-5
-            ]
-            if not stuck:
-                break
-            rising[stuck] = False
-        return self._least_time(level)
+            # Prices of the program: who has one keeps the others from having more, and is done.
+            rising = rising & ~held if (rising & held).any() else np.zeros_like(rising)
+        carried = self._least_time(level)
+        return np.asarray(carried / (self._of_pair.T @ self._slow))
 
-    def _raise(self, level: Floats, rising: Flags) -> float:
-        """The share that all rising pairs can have while the others keep theirs."""
+    def _raise(self, level: Floats, rising: Flags) -> tuple[float, Flags]:
+        """The share that all rising pairs can have while the others keep theirs; who limits it."""
         n_routes = self._of_pair.shape[1]
+        most = float(self._slow[rising].max())
         cost = np.zeros(n_routes + 1)
         cost[-1] = -1.0
-        wanted = np.column_stack((-self._of_pair, np.where(rising, 1.0, 0.0)))
-        kept = np.where(rising, 0.0, -level * (1.0 - _SLACK))
+        wanted = np.column_stack((-self._of_pair, np.where(rising, self._slow / most, 0.0)))
+        kept = np.where(rising, 0.0, -level * self._slow * (1.0 - _SLACK))
         found = linprog(
             cost,
             np.vstack((np.column_stack((self._time, np.zeros(len(self._time)))), wanted)),
             np.concatenate((self._limits, kept)),
-            bounds=[(0.0, None)] * n_routes + [(0.0, 1.0)],
+            bounds=[(0.0, None)] * n_routes + [(0.0, most)],
         )
-        return float(found.x[-1])
-
-    def _most(self, pair: int, level: Floats) -> float:
-        """The share that one pair could have while all others keep theirs."""
-        floor = level.copy()
-        floor[pair] = 0.0
-        found = linprog(
-            -self._of_pair[pair],
-            np.vstack((self._time, -self._of_pair)),
-            np.concatenate((self._limits, -floor * (1.0 - _SLACK))),
-            bounds=(0.0, None),
-        )
-        return -float(found.fun)
+        prices = -np.asarray(found.ineqlin.marginals)[len(self._time) :]
+        held = prices > 1e-9 * max(float(prices.max()), 1e-300)
+        return float(found.x[-1]) / most, np.asarray(held)
 
     def _least_time(self, level: Floats) -> Floats:
         found = linprog(
             self._time.sum(axis=0),
             np.vstack((self._time, -self._of_pair)),
-            np.concatenate((self._limits, -level * (1.0 - 2.0 * _SLACK))),
+            np.concatenate((self._limits, -level * self._slow * (1.0 - 2.0 * _SLACK))),
             bounds=(0.0, None),
         )
         return np.asarray(found.x, np.float64)
