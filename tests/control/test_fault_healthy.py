@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from simulated_link import SimulatedLink, State
 
+from bellrelay.control import fault_watch
 from bellrelay.control.fault_baseline import measure_baseline
 from bellrelay.control.fault_watch import Watch
 
@@ -28,6 +29,12 @@ def test_a_day_of_a_healthy_link() -> None:
 
 def test_hours_of_a_link_with_few_counts() -> None:
     assert alarms_of_hours(WEAK, seed=12, hours=3) == []
+
+
+def test_limits_without_noise_in_mind_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The check can fail: estimates alone, of the same link, lie beyond the same limits."""
+    monkeypatch.setattr(fault_watch, "FALSE_ALARM", 0.5)
+    assert alarms_of_hours(WEAK, seed=12, hours=1) != []
 
 
 @pytest.mark.soak

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from simulated_link import SimulatedLink, State, of_endpoint
+from simulated_link import SimulatedLink, State, of_endpoint, of_relay
 
 from bellrelay.control import fault_watch
 from bellrelay.control.fault_actions import Action, Order
 from bellrelay.control.fault_baseline import Baseline, NotEnoughData, measure_baseline
 from bellrelay.control.fault_observables import Side, instances
-from bellrelay.control.fault_observation import Observation
+from bellrelay.control.fault_observation import Measured, Observation
 from bellrelay.control.fault_signatures import CELLS, FAULTS
 from bellrelay.control.fault_watch import Turn, Watch
 
@@ -76,6 +77,27 @@ def test_orders_are_carried_out_step_by_step(baseline: Baseline) -> None:
     assert hands.orders[0].time_s - 30.0 <= 5.0
     assert [n.order for n in notices if n.turn is Turn.ORDERED] == hands.orders
     assert hands.orders[0].runbook == "docs/runbooks/fibre-cut.md"
+
+
+def test_the_status_is_plain_and_tells_all(baseline: Baseline) -> None:
+    watch = Watch(baseline, Hands())
+    assert watch.status() == []
+    watch.observe(cut())
+    (told,) = json.loads(json.dumps(watch.status()))
+    assert (told["fault"], told["subject"], told["receding"]) == ("fibre-cut", "alice", False)
+    assert told["steps_taken"] == ["fail-over", "call"]
+    assert told["rivals"][0]["fault"] == "source-dark"
+    assert told["evidence"][0]["weight"] > 0.0
+    assert any("light of alice" in e["observable"] for e in told["evidence"])
+    assert told["runbook"].endswith("fibre-cut.md")
+
+
+def test_a_fit_that_failed_is_no_measurement(baseline: Baseline) -> None:
+    watch = Watch(baseline)
+    link = SimulatedLink(seed=3)
+    bad = (Measured(np.nan, 1.0), Measured(900.0, 0.0))
+    seen = link.run(30, report=lambda o: of_relay(o, delay_ps=bad, width_ps=Measured(9.0, np.inf)))
+    assert watch.observe(seen) == []
 
 
 def test_what_cannot_be_carried_out_is_told_and_the_next_step_comes(baseline: Baseline) -> None:

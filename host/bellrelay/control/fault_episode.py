@@ -24,7 +24,7 @@ class ActiveFault:
 
     began_s: when what raised the first alarm was first seen. raised_s: when the alarm was. ended_s:
     when the first of its alarms cleared: what is observed after is not of this fault. steps_taken,
-    next_step_s: of its mitigations.
+    next_step_s: of its mitigations; left_to_people: whether none is taken as the cause is in doubt.
     """
 
     fault: Fault
@@ -36,6 +36,7 @@ class ActiveFault:
     ended_s: float | None = None
     steps_taken: int = 0
     next_step_s: float = 0.0
+    left_to_people: bool = False
 
     @property
     def key(self) -> tuple[str, str]:

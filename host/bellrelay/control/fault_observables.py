@@ -7,6 +7,7 @@ link as a whole; parts of a subject (the settings of a sender) are watched each 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -148,7 +149,8 @@ def instances(baseline: Baseline) -> tuple[Instance, ...]:
 
 
 def _measured(value: Measured | None, unit: float = 1.0) -> Sample:
-    if value is None:
+    # A fit that failed is no measurement, whatever it left in its fields.
+    if value is None or not (value.sigma > 0.0 and math.isfinite(value.value + value.sigma)):
         return _NOTHING
     weight = (unit / value.sigma) ** 2
     return value.value / unit * weight, weight

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -106,6 +107,33 @@ class Watch:
     def alarms(self) -> tuple[AlarmKey, ...]:
         """Quantities that are beyond their limits."""
         return tuple(key for key, alarm in self._alarms.items() if alarm.raised)
+
+    def status(self) -> list[dict[str, Any]]:
+        """What is wrong now, for /health and for people: plain JSON values, the longest first."""
+        return [
+            {
+                "fault": f.fault.name,
+                "family": f.fault.family,
+                "title": f.fault.title,
+                "subject": f.subject,
+                "began_s": f.began_s,
+                "raised_s": f.raised_s,
+                "receding": f.ended_s is not None,
+                "probability": f.probability,
+                "rivals": [
+                    {"fault": c.fault.name, "subject": c.subject, "probability": c.probability}
+                    for c in f.candidates[1:4]
+                ],
+                "evidence": [
+                    {"observable": e.observable, "said": e.said, "weight": e.weight}
+                    for e in f.candidates[0].evidence
+                ],
+                "alarms": [f"{instance} {side}" for instance, side in f.alarms],
+                "steps_taken": [str(s.action) for s in f.fault.steps[: f.steps_taken]],
+                "runbook": f.fault.runbook,
+            }
+            for f in self.faults
+        ]
 
     def observe(self, observations: Sequence[Observation]) -> list[Notice]:
         """Take observations in the order of time; what is to be told of them, in that order.
@@ -210,7 +238,9 @@ class Watch:
         ]
 
     def _mitigate(self, fault: ActiveFault, now_s: float) -> list[Notice]:
-        if fault.ended_s is not None or fault.steps_taken >= len(fault.fault.steps):
+        if fault.ended_s is not None or fault.left_to_people:
+            return []
+        if fault.steps_taken >= len(fault.fault.steps):
             return []
         if fault.steps_taken == 0:
             age_s = now_s - fault.raised_s
@@ -220,7 +250,7 @@ class Watch:
                 if age_s < _DOUBT_S:
                     return []
                 # Nothing is done by itself about what may be something else.
-                fault.steps_taken = len(fault.fault.steps)
+                fault.left_to_people = True
                 return [self._order(fault, Action.CALL, now_s)]
         elif now_s < fault.next_step_s:
             return []
