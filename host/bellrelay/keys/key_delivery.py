@@ -41,6 +41,7 @@ _NOT_WITH = "not authorized to share keys with this SAE"
 _NOT_NAMED = "the SAE was not named in the Get key of one or more keys specified"
 _SHORT = "not enough keys"
 _AWAY = "the other KME cannot be reached"
+_NOT_THERE = "what was reserved is not there at the other KME"
 
 
 class KeyDelivery:
@@ -155,7 +156,8 @@ class KeyDelivery:
         if request.wait_is_mandatory:
             return BadRequest(EXTENSION_NOT_MET)
         if not isinstance(found, Shortage):
-            return NotAvailable(_AWAY, retry_after_s=2)
+            text = _NOT_THERE if found is NoKeys.AGAIN else _AWAY
+            return NotAvailable(text, retry_after_s=2)
         each = units_needed(request.size, self._store.settings.unit_bits)
         return NotAvailable(_SHORT, [{"available_keys": found.available // each}], retry_after_s=2)
 
