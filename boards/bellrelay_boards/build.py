@@ -15,9 +15,16 @@ from bellrelay_gateware.memory_collisions import free_collisions
 from bellrelay_gateware.tap_check import TapPlacementError
 
 from .board import Board
-from .build_checks import clock_results, latches, line_results, missing_clocks, resource_use
+from .build_checks import (
+    clock_results,
+    latches,
+    line_results,
+    missing_clocks,
+    resource_use,
+    slow_crossings,
+)
 from .build_report import BuildReport
-from .clocks import Reference
+from .clocks import TAG_HZ, Reference
 from .toolchain import run_tool
 from .top import BoardTop, prepared_platform
 
@@ -152,6 +159,7 @@ def build_board(
         if not c.met
     ]
     faults += missing_clocks(report.clocks, top.clocks_mhz)
+    faults += slow_crossings(figures, TAG_HZ / 1e6)
     if (folder / "placed.json").exists():
         try:
             report.lines = line_results(_read(folder / "placed.json"), top.lines)

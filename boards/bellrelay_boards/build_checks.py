@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,14 @@ from bellrelay_gateware.tap_check import LinePlace, check_taps
 from .build_report import ClockResult, LineResult, ResourceUse
 from .pll import HEADROOM
 
-__all__ = ["clock_results", "latches", "line_results", "missing_clocks", "resource_use"]
+__all__ = [
+    "clock_results",
+    "latches",
+    "line_results",
+    "missing_clocks",
+    "resource_use",
+    "slow_crossings",
+]
 
 _KINDS = {
     "TRELLIS_COMB": "look-up tables and carry",
@@ -22,6 +30,9 @@ _KINDS = {
     "TRELLIS_IO": "pins",
     "DCCA": "global clocks",
 }
+
+
+_IN_PHASE = re.compile(r".*\.clk(_tag|_sync)?")
 
 
 def _same(one_mhz: float, other_mhz: float) -> bool:
@@ -71,6 +82,27 @@ def missing_clocks(clocks: tuple[ClockResult, ...], wanted_mhz: Sequence[float])
             left.remove(near[0])
         else:
             faults.append(f"no clock was constrained to {wanted:g} MHz")
+    return faults
+
+
+def slow_crossings(report: Mapping[str, Any], fastest_mhz: float) -> list[str]:
+    """Faults: paths between two clocks of one loop that take longer than a period of the faster.
+
+    Clocks of one loop (`clk_tag`, `clk`) have their edges together, so that a path from one to the
+    other has that long and no longer; place and route gives no speed for it.
+    """
+    allowed_ns = 1e3 / fastest_mhz
+    faults = []
+    for path in report.get("critical_paths", ()):
+        ends = [path[end].rpartition(" ")[2].removeprefix("$glbnet$") for end in ("from", "to")]
+        loops = {name.rpartition(".")[0] for name in ends if _IN_PHASE.fullmatch(name)}
+        if ends[0] == ends[1] or len(loops) != 1 or not all(map(_IN_PHASE.fullmatch, ends)):
+            continue
+        took_ns = sum(step["delay"] for step in path["path"])
+        if took_ns > allowed_ns:
+            faults.append(
+                f"from {ends[0]} to {ends[1]}: {took_ns:.1f} ns placed, {allowed_ns:.1f} allowed"
+            )
     return faults
 
 

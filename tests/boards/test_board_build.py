@@ -170,6 +170,33 @@ def test_a_clock_that_was_not_constrained_fails(tools: Tools, constraint: float 
     assert tools.build().faults == ("no clock was constrained to 200 MHz",)
 
 
+@pytest.mark.parametrize(
+    ("start", "end", "delays", "faults"),
+    [
+        ("clk_tag", "clk_sync", [0.5, 4.4], ()),
+        (
+            "clk_sync",
+            "clk_tag",
+            [0.5, 4.4, 0.2],
+            ("from clocks.pll.clk_sync to clocks.pll.clk_tag: 5.1 ns placed, 5.0 allowed",),
+        ),
+        # Within one clock, its speed says it all.
+        ("clk_sync", "clk_sync", [9.0], ()),
+    ],
+)
+def test_a_path_between_clocks_of_the_loop_has_one_period_of_the_faster(
+    tools: Tools, start: str, end: str, delays: list[float], faults: tuple[str, ...]
+) -> None:
+    def edge(clock: str) -> str:
+        return f"posedge $glbnet$clocks.pll.{clock}"
+
+    tools.report["critical_paths"] = [
+        {"from": "<async>", "to": edge("clk_tag"), "path": [{"delay": 20.0}]},
+        {"from": edge(start), "to": edge(end), "path": [{"delay": d} for d in delays]},
+    ]
+    assert tools.build().faults == faults
+
+
 @pytest.mark.parametrize("kind", ["$_DLATCH_P_", "TRELLIS_LATCH"])
 def test_a_latch_fails(tools: Tools, kind: str) -> None:
     tools.synthesised["modules"]["top"]["cells"]["l"] = {"type": kind, "parameters": {}}
