@@ -60,7 +60,7 @@ def test_without_tracking_the_same_hour_makes_no_key():
 
 
 def test_a_lossy_link_is_tracked_as_well():
-    """25 dB in each arm: some forty clicks in a second's tracking slots, from both sources."""
+    """25 dB in each arm: some 570 tracking clicks a second; the first two minutes aside."""
     _, _, late = run("light", seconds=900, eta=10**-2.5, window_slots=400_000)
     settled = late[120:]
     rms = np.sqrt(np.mean(settled**2, axis=0))
