@@ -21,7 +21,8 @@ allowed. An [example](../../deploy/kme.example.yaml) has most of them.
 
 Both KMEs' files must agree in `pairs`, `groups` and `unit_bits`; the KMEs compare them whenever
 they connect, and give out no key while they differ. What applications see of it:
-[fetch-keys.md](../how-to/fetch-keys.md). This page is made by
+[fetch-keys.md](../how-to/fetch-keys.md); what becomes of key inside:
+[key-store.md](key-store.md). This page is made by
 `python -m bellrelay.keys.kme_config_reference`.
 
 """
