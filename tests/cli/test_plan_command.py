@@ -160,6 +160,7 @@ def test_a_table_and_a_plot(app: typer.Typer, tmp_path: Path) -> None:
         (("options", 0, "detectors"), {"west": "x"}, ["options.0.detectors", "'x'", "snspd"]),
         (("options", 0, "detectors"), {"east": "snspd"}, ["options.0.detectors", "'east'", "west"]),
         (("options", 0, "detectors"), "snspd", ["options.0.detectors", "'snspd'", "relay:"]),
+        (("options", 1, "detectors"), {"east": "snspd"}, ["options.1.detectors", "'east'", "west"]),
         (("options", 2, "trusted"), ["rome"], ["options.2.trusted", "'rome'", "a site: delft"]),
         (("options", 1, "fibres", 0, "relay"), "west", ["options.1.fibres.0", "one fibre"]),
         (("options", 1, "name"), "better detectors", ["options.1.name", "a name of its own"]),

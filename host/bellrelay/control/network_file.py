@@ -202,7 +202,7 @@ class NetworkOption(Model):
 
     name: str = Field(min_length=1, max_length=40, description="for people")
     detectors: Annotated[dict[str, str], BeforeValidator(_by_relay), WithJsonSchema({})] = Field(
-        default={}, description="relay: its new detector type"
+        default={}, description="relay that is there already: its new detector type"
     )
     relays: tuple[RelayPlace, ...] = Field(default=(), description="further relays")
     fibres: tuple[Fibre, ...] = Field(default=(), description="further fibres")
@@ -284,7 +284,8 @@ class NetworkFile(FileModel):
         for i, option in enumerate(self.options):
             key = f"options.{i}."
             out += _topology(key, option.relays, option.fibres, sites, types, self.relays)
-            known = {r.name for r in (*self.relays, *option.relays)}
+            # A relay that the option adds has its type where it is added.
+            known = {r.name for r in self.relays}
             out += _named(f"{key}trusted", option.trusted, sites, "site")
             out += _named(f"{key}detectors", option.detectors, known, "relay")
             out += _named(f"{key}detectors", option.detectors.values(), types, "detector type")
