@@ -192,6 +192,14 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
     assert "none.yaml" in line
 
 
+def test_a_plot_that_cannot_be_written(app: typer.Typer, tmp_path: Path) -> None:
+    for plot in (tmp_path, tmp_path / "none" / "options.png"):
+        ran = CliRunner().invoke(app, ["plan", str(EXAMPLE), "--plot", str(plot)])
+        assert ran.exit_code == ExitCode.USAGE
+        assert "--plot" in ran.output
+        assert not ran.stdout.startswith("options")
+
+
 def test_help_has_an_example(app: typer.Typer) -> None:
     ran = CliRunner().invoke(app, ["plan", "--help"])
     assert ran.exit_code == ExitCode.OK

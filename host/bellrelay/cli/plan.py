@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -36,6 +37,9 @@ def plan(
     from bellrelay.control.network_file import load_network_file
     from bellrelay.control.network_plan import plan_network
 
+    # Before the work, which may take minutes.
+    if plot is not None and (plot.is_dir() or not os.access(plot.parent, os.W_OK)):
+        raise typer.BadParameter(f"{plot} cannot be written", param_hint="--plot")
     file = load_network_file(network)
     options = 1 + len(file.options)
     report = plan_report(file, progress(plan_network(file, optimise), options), optimise)
