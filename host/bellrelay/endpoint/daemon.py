@@ -16,6 +16,8 @@ import structlog
 
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient
+from bellrelay.service.background import Background
+from bellrelay.service.configured import listen, usable
 from bellrelay.service.health_server import HealthServer
 from bellrelay.service.peer_connection import peer_connection
 from bellrelay.service.run_service import run_service
@@ -80,7 +82,6 @@ class EndpointDaemon:
     def __init__(self, config: EndpointConfig) -> None:
         self.config = config
         self._stack = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open stores and ports; collecting and distilling when it returns.
@@ -98,7 +99,8 @@ class EndpointDaemon:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
-        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        background = Background()
+        self.failed = background.failed
         role = Role(config.role)
         agreement = agreement_of(config)
         self.store = store = BlockStore(config.store.directory, config.endpoint_id)
@@ -131,9 +133,9 @@ class EndpointDaemon:
             ),
         )
         stack.callback(self.pipeline.close)
-        connection = _usable(config, "peer.tls", lambda: peer_connection(config.peer))
-        relay = _usable(config, "relay.tls", lambda: relay_connection(config.relay))
-        await self._listen("peer", connection.start)
+        connection = usable(config, "peer.tls", lambda: peer_connection(config.peer))
+        relay = usable(config, "relay.tls", lambda: relay_connection(config.relay))
+        await listen(config, "peer.listen", config.peer.listen, connection.start)
         stack.push_async_callback(connection.stop)
         self.peer_port = getattr(connection, "port", None)
         number = 0 if role is Role.ALICE else 1
@@ -144,44 +146,20 @@ class EndpointDaemon:
             relay, config.relay.id, config.block.slots, resume_position(store)
         )
         self.health = HealthServer(config.health, self.status, endpoint_metrics)
-        await self._listen("health", self.health.start)
+        await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
-        stack.push_async_callback(self._end_tasks)
+        stack.push_async_callback(background.end)
         work = [self.pipeline.run(), self.channel.run()]
         work += [self._poll_monitor(), self._rotate_keys()]
         if store.quarantined(config.relay.id) is None:
             work.append(self.follower.run(self.pipeline))
         else:
             _log.error("relay in quarantine", relay=config.relay.id)
-        for each in work:
-            task = asyncio.ensure_future(each)
-            task.add_done_callback(self._ended)
-            self._tasks.append(task)
-
-    async def _listen(self, key: str, start: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await start()
-        except OSError as error:
-            listen = getattr(self.config, key).listen
-            reason = " ".join(str(error.strerror or error).split())
-            raise self.config.error(
-                f"{key}.listen", listen, f"an address that is free ({reason})"
-            ) from error
+        background.begin(*work)
 
     async def stop(self) -> None:
         """End everything, and give everything back; blocks in work go on at the next start."""
         await self._stack.aclose()
-
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and not self.failed.done():
-            error = task.exception()
-            assert error is not None
-            self.failed.set_result(error)
 
     # ------------------------------------------------------------------------ for the pipeline
 
@@ -269,8 +247,8 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     ConfigError, KeyPoolError, OSError
         It cannot be used.
     """
-    _usable(config, "peer.tls", lambda: peer_connection(config.peer))
-    _usable(config, "relay.tls", lambda: relay_connection(config.relay))
+    usable(config, "peer.tls", lambda: peer_connection(config.peer))
+    usable(config, "relay.tls", lambda: relay_connection(config.relay))
     load_source(config)
     pool = KeyPool(config.key_pool.file, Role(config.role))
     try:
@@ -284,14 +262,6 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
         "agreement": agreement_of(config).digest.hex(),
         "pool_bits": bits,
     }
-
-
-def _usable(config: EndpointConfig, key: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise config.error(key, reason, "PEM files that can be read and fit") from error
 
 
 async def run_endpoint(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import structlog
 from prometheus_client.core import Metric
 
+from bellrelay.service.background import Background
+from bellrelay.service.configured import listen, usable
 from bellrelay.service.health_server import HealthServer, Status
 from bellrelay.service.peer_connection import peer_connection
 from bellrelay.service.run_service import run_service
@@ -62,7 +64,6 @@ class KmeDaemon:
         self.config = config
         self._source = source
         self._stack = contextlib.AsyncExitStack()
-        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Open store and ports; delivering when it returns.
@@ -80,7 +81,8 @@ class KmeDaemon:
 
     async def _start(self) -> None:
         config, stack = self.config, self._stack
-        self.failed: asyncio.Future[BaseException] = asyncio.get_running_loop().create_future()
+        background = Background()
+        self.failed = background.failed
         self.audit = await asyncio.to_thread(AuditService, config.audit, config.kme_id)
         stack.push_async_callback(asyncio.to_thread, self.audit.stop)
         self.audit.start()
@@ -88,9 +90,9 @@ class KmeDaemon:
         stack.callback(self.store.close)
         threads = StoreThreads()
         stack.push_async_callback(asyncio.to_thread, threads.close)
-        connection = _usable(config, "peer.tls", lambda: peer_connection(config.peer))
+        connection = usable(config, "peer.tls", lambda: peer_connection(config.peer))
         self._revoked = revoked = _revocation_list(config)
-        context = _usable(
+        context = usable(
             config,
             "tls",
             lambda: sae_context(*config.tls.files, config.tls.minimum_version, revoked),
@@ -123,10 +125,10 @@ class KmeDaemon:
         )
         self.housekeeping = Housekeeping(self.store, threads, policy)
         await self.housekeeping.count()
-        await self._listen("peer.listen", config.peer.listen, connection.start)
+        await listen(config, "peer.listen", config.peer.listen, connection.start)
         stack.push_async_callback(connection.stop)
         self.peer_port = getattr(connection, "port", None)
-        stack.push_async_callback(self._end_tasks)
+        stack.push_async_callback(background.end)
         refusals = RefusalRecord(self.audit.log, config.kme_id)
         stack.push_async_callback(asyncio.to_thread, refusals.flush)
         work = [
@@ -144,10 +146,7 @@ class KmeDaemon:
             work.append(self.intake.run())
         if revoked is not None:
             work.append(self._read_revocations(revoked))
-        for each in work:
-            task = asyncio.ensure_future(each)
-            task.add_done_callback(self._ended)
-            self._tasks.append(task)
+        background.begin(*work)
         limits = config.limits
         self.server = KmeServer(
             self.delivery,
@@ -161,35 +160,15 @@ class KmeDaemon:
             on_refused=refusals.add,
         )
         self.health = HealthServer(config.health, self.status, self._metrics)
-        await self._listen("health.listen", config.health.listen, self.health.start)
+        await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
         host, port = split_address(config.listen)
-        await self._listen("listen", config.listen, lambda: self.server.start(host, port))
+        await listen(config, "listen", config.listen, lambda: self.server.start(host, port))
         stack.push_async_callback(self.server.stop)
-
-    async def _listen(
-        self, key: str, address: str | None, start: Callable[[], Awaitable[None]]
-    ) -> None:
-        try:
-            await start()
-        except OSError as error:
-            reason = " ".join(str(error.strerror or error).split())
-            raise self.config.error(key, address, f"an address that is free ({reason})") from error
 
     async def stop(self) -> None:
         """Answer what was asked, and give everything back."""
         await self._stack.aclose()
-
-    async def _end_tasks(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None and not self.failed.done():
-            error = task.exception()
-            assert error is not None
-            self.failed.set_result(error)
 
     # ------------------------------------------------------------------------ what parts tell
 
@@ -277,20 +256,12 @@ class KmeDaemon:
         return f"{status['state']}, {status['connections']} connections{short}"
 
 
-def _usable(config: KmeConfig, key: str, make: Callable[[], Any]) -> Any:
-    try:
-        return make()
-    except OSError as error:
-        reason = " ".join(str(error.strerror or error).split())
-        raise config.error(key, reason, "PEM files that can be read and fit") from error
-
-
 def _revocation_list(config: KmeConfig) -> RevocationList | None:
     tls = config.tls
     if tls.crl is None:
         return None
     crl = tls.crl
-    revoked: RevocationList = _usable(config, "tls.crl", lambda: RevocationList(crl, tls.ca))
+    revoked: RevocationList = usable(config, "tls.crl", lambda: RevocationList(crl, tls.ca))
     return revoked
 
 
@@ -302,9 +273,9 @@ def check_kme(config: KmeConfig) -> dict[str, Any]:
     ConfigError, SealerError, OSError
         It cannot be used.
     """
-    _usable(config, "peer.tls", lambda: peer_connection(config.peer))
+    usable(config, "peer.tls", lambda: peer_connection(config.peer))
     revoked = _revocation_list(config)
-    _usable(
+    usable(
         config, "tls", lambda: sae_context(*config.tls.files, config.tls.minimum_version, revoked)
     )
     pairs = config.key_pairs()
