@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bellrelay.cli.picture_path import writable_picture
+
 if TYPE_CHECKING:
     from bellrelay.cli.link_file import LinkFile, ScanKind
     from bellrelay.distill.ladder import Ladder
@@ -35,7 +37,10 @@ def keyrate(
         bool,
         typer.Option("--optimise", help="Also the best intensities and probabilities."),
     ] = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw the scan to a PNG.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw the scan to a PNG.", callback=writable_picture),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Gains, error rates, decoy bounds and key rates of a modelled link, or bounds of counts.

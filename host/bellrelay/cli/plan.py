@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from bellrelay.cli.picture_path import writable_picture
 
 
 def plan(
@@ -18,7 +19,10 @@ def plan(
         bool,
         typer.Option("--optimise", help="Best ladders of every link: up to a minute each."),
     ] = False,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw it to a PNG.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw it to a PNG.", callback=writable_picture),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Key for every pair of a network, as it is and with each option of the file.
@@ -37,9 +41,6 @@ def plan(
     from bellrelay.control.network_file import load_network_file
     from bellrelay.control.network_plan import plan_network
 
-    # Before the work, which may take minutes.
-    if plot is not None and (plot.is_dir() or not os.access(plot.parent, os.W_OK)):
-        raise typer.BadParameter(f"{plot} cannot be written", param_hint="--plot")
     file = load_network_file(network)
     options = 1 + len(file.options)
     report = plan_report(file, progress(plan_network(file, optimise), options), optimise)

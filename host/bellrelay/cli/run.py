@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bellrelay.cli.exits import ExitCode
+from bellrelay.cli.picture_path import writable_picture
 
 if TYPE_CHECKING:
     from bellrelay.cli.run_progress import RunProgress
@@ -41,7 +42,12 @@ def run(
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Instead of the link's own.")] = None,
     plot: Annotated[
-        Path, typer.Option(help="Where the picture of arrival times goes.", metavar="FILE.png")
+        Path,
+        typer.Option(
+            help="Where the picture of arrival times goes.",
+            metavar="FILE.png",
+            callback=writable_picture,
+        ),
     ] = Path("bellrelay-run.png"),
     compare: Annotated[
         bool, typer.Option(help="Put the first slots through both boards and compare.")

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bellrelay.cli.picture_path import writable_picture
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -174,7 +176,10 @@ def histogram(
     file: File,
     config: NeededConfig,
     bin_ps: Annotated[int, typer.Option("--bin-ps", min=1, help="Width of a bin.")] = 100,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw it to a PNG.")] = None,
+    plot: Annotated[
+        Path | None,
+        typer.Option("--plot", help="Draw it to a PNG.", callback=writable_picture),
+    ] = None,
     format: FormatOption = None,
     as_json: Json = False,
     block: BlockOption = DEFAULT_BLOCK,
