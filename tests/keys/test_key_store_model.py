@@ -124,10 +124,37 @@ class StoresMachine(RuleBasedStateMachine):
         if isinstance(result, DeliveredKey):
             self.hand(reservation, reservation.master, result)
 
+    @rule(
+        side=sides,
+        pair=st.sampled_from(["bank", "clinic"]),
+        size=st.sampled_from([UNIT_BITS, 3 * UNIT_BITS]),
+        steps=st.integers(1, 4),
+        pick=picks,
+    )
+    def some_of_the_way(self, side, pair, size, steps, pick):
+        """The steps of a key in their order, as far as they go before somebody dies."""
+        before = len(self.said[side])
+        self.reserve(side, pair, 1, size, more=False)
+        if steps < 2 or len(self.said[side]) == before:
+            return
+        before = len(self.adopted[side])
+        self.adopt(side, 0, in_time=True)
+        if steps < 3 or len(self.adopted[side]) == before:
+            return
+        reservation = self.adopted[side][-1]
+        if pick % 4:
+            (result,) = self.two.stores[side].deliver([reservation.key_id])
+            if isinstance(result, DeliveredKey):
+                self.hand(reservation, reservation.master, result)
+        if steps == 4:
+            self.ask(1 - side, reservation, reservation.slaves[0])
+
     @precondition(lambda self: self.reservation)
     @rule(side=sides, sae=st.sampled_from(list(SAES)), pick=picks)
     def fetch(self, side, sae, pick):
-        reservation = self.pick(list(self.reservation.values()), pick)
+        self.ask(side, self.pick(list(self.reservation.values()), pick), sae)
+
+    def ask(self, side, reservation, sae):
         asked = FetchRequest(sae, reservation.master, (reservation.key_id,))
         (result,) = self.two.stores[side].fetch([asked])
         if isinstance(result, list):
