@@ -274,6 +274,19 @@ class TestPeer:
         assert two.b.withdraw([reservation]) == [PeerAnswer.RELEASED]
         assert two.b.adopt([reservation]) == [PeerAnswer.GONE]
 
+    def test_no_old_word_is_believed_of_units_that_are_free_again(self, two):
+        two.block()
+        words = []
+        for _ in range(2):
+            (reservation,) = two.reserve()
+            words.append(reservation)
+            two.a.begin_release([reservation.key_id])
+            assert two.b.withdraw([reservation]) == [PeerAnswer.RELEASED]
+            two.a.release({reservation.key_id: PeerAnswer.RELEASED})
+        assert words[0].serial < words[1].serial
+        assert words[0].units == words[1].units
+        assert two.b.adopt(words) == [PeerAnswer.GONE] * 2
+
     def test_delivered_keys_are_not_released(self, two):
         two.block()
         key = only(two.give())
