@@ -34,7 +34,7 @@ def reserve(
     newest_first: bool,
 ) -> list[list[Reservation] | Shortage]:
     """Set keys aside for every request that can be met in full, in the order of requests."""
-    serial = _next_serial(transaction.connection)
+    serial = _next_serial(transaction)
     groups: dict[tuple[str, int], list[int]] = {}
     for place, request in enumerate(requests):
         oldest = not_made_before_ns
@@ -62,9 +62,13 @@ def reserve(
     return [answers[place] for place in range(len(requests))]
 
 
-def _next_serial(connection: Connection) -> int:
-    connection.execute(update(schema.writer).values(serial=schema.writer.c.serial + 1))
-    return int(connection.execute(select(schema.writer.c.serial)).scalar_one())
+def _next_serial(transaction: Transaction) -> int:
+    """Higher than any before, also those of which a store from a backup does not know any more."""
+    connection = transaction.connection
+    last = connection.execute(select(schema.writer.c.serial)).scalar_one()
+    serial = max(int(last) + 1, transaction.now_ns)
+    connection.execute(update(schema.writer).values(serial=serial))
+    return serial
 
 
 def _units(context: StoreContext, request: ReserveRequest) -> int:
@@ -189,8 +193,7 @@ def adopt(
 ) -> list[PeerAnswer]:
     """Set aside what the other KME has reserved: ADOPTED, NOT_HERE or GONE, each on its own.
 
-    Said again, it is the same. A later reservation of units whose earlier one nobody has taken
-    replaces that.
+    Said again, it is the same.
     """
     state = _PeerState(transaction, context, reservations)
     answers = []
@@ -206,7 +209,6 @@ def adopt(
             else:
                 answer = PeerAnswer.GONE
         answers.append(answer)
-    state.give_up({key for r in adopted for key in state.earlier(r)})
     _put_down(transaction, context, adopted)
     return answers
 
@@ -273,9 +275,7 @@ class _PeerState:
         refs = {unit for r in reservations for unit in r.units}
         self._units = _load_units(connection, refs)
         self._blocks = known_blocks(connection, {block_id for block_id, _ in refs})
-        keys = {r.key_id for r in reservations}
-        keys |= {unit.key_id for unit in self._units.values() if unit.key_id is not None}
-        self.keys = load_keys(connection, keys)
+        self.keys = load_keys(connection, {r.key_id for r in reservations})
 
     def verdict(self, reservation: Reservation, *, withdrawn: bool = False) -> PeerAnswer | None:
         """The answer, or None: every unit is free here, or can be made so."""
@@ -314,26 +314,19 @@ class _PeerState:
             return False
 
     def _obtainable(self, reservation: Reservation, unit: Row[Any], withdrawn: bool) -> bool:
+        """Whether it is free, and this is the latest word of it.
+
+        A unit that another reservation holds stays with that, as its owner releases nothing before
+        we have heard of it: an owner that does not know its own reservation is one from a backup,
+        and its master may have that key.
+        """
         if (unit.pair, unit.side) != (reservation.pair, reservation.side):
             return False
         if unit.serial > reservation.serial or (
             unit.serial == reservation.serial and not withdrawn
         ):
             return False
-        if unit.state == UnitState.FREE:
-            return True
-        holder = self.keys.get(unit.key_id)
-        return (
-            unit.state == UnitState.RESERVED
-            and holder is not None
-            and holder.state is KeyState.RESERVED
-            and holder.row.serial < reservation.serial
-        )
-
-    def earlier(self, reservation: Reservation) -> set[str]:
-        """Keys whose reservation this one replaces."""
-        names = (self._units[ref].key_id for ref in reservation.units)
-        return {name for name in names if name is not None}
+        return bool(unit.state == UnitState.FREE)
 
     def give_up(self, key_ids: Iterable[str]) -> None:
         """Adopted keys that nobody has: their units are free again."""
