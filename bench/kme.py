@@ -36,7 +36,7 @@ from typing import Any
 import yaml
 from aiohttp import web
 
-from bellrelay.cli.run_certificates import make_certificates
+from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.cli.run_processes import free_port
 from bellrelay.keys.audit_record import AuditEvent
 from bellrelay.keys.kek_file import write_kek_file
@@ -69,11 +69,7 @@ def write_config(folder: Path, site: str, port: int, peer_port: int) -> Path:
     own = folder / site
     own.mkdir()
     write_kek_file(own / "kek")
-    tls = {
-        "certificate": str(folder / f"{site}.crt"),
-        "key": str(folder / f"{site}.key"),
-        "ca": str(folder / "ca.crt"),
-    }
+    tls = tls_files(folder, site)
     other = SITES[1 - SITES.index(site)]
     way = "listen" if site == SITES[0] else "connect"
     values = {

@@ -30,7 +30,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bellrelay.cli.run_certificates import make_certificates
+from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.distill.amplify import toeplitz_hash
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.reconcile.engine import Role, exchange
@@ -194,14 +194,11 @@ async def serve_delay(plan: Plan) -> None:
 async def serve_endpoint(plan: Plan, role: Role, reconcile: str, report) -> None:
     name, folder = role.value, plan.folder
     peer = "bob" if role is Role.ALICE else "alice"
-    tls = {k: str(folder / f) for k, f in (("certificate", f"{name}.crt"), ("key", f"{name}.key"))}
     way = {"listen": f"127.0.0.1:{plan.ports[0]}"}
     if role is Role.BOB:
         way = {"connect": f"127.0.0.1:{plan.ports[1]}"}
     connection = peer_connection(
-        PeerSettings.model_validate(
-            {"name": peer, "tls": {**tls, "ca": str(folder / "ca.crt")}, **way}
-        )
+        PeerSettings.model_validate({"name": peer, "tls": tls_files(folder, name), **way})
     )
     agreed = agreement(plan, reconcile)
     store = BlockStore(folder / name, name)

@@ -11,7 +11,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["make_certificates"]
+__all__ = ["make_certificates", "tls_files"]
 
 _LIFETIME = datetime.timedelta(days=2)
 
@@ -32,6 +32,15 @@ def make_certificates(folder: Path, names: Sequence[str]) -> None:
         )
         with open(os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
             file.write(private)
+
+
+def tls_files(folder: Path, name: str) -> dict[str, str]:
+    """The files of a name, as a daemon's YAML has them."""
+    return {
+        "certificate": str(folder / f"{name}.crt"),
+        "key": str(folder / f"{name}.key"),
+        "ca": str(folder / "ca.crt"),
+    }
 
 
 def _signed(

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from bellrelay.cli.run_certificates import make_certificates
+from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import (
     RunFailed,
@@ -81,11 +81,7 @@ def deliver_a_key(folder: Path) -> Delivery:
 
 def _kme_yaml(folder: Path, role: str, peer_port: int) -> dict[str, Any]:
     own, peer = folder / "kme", ROLES[1 - ROLES.index(role)]
-    tls = {
-        "certificate": str(own / f"kme-{role}.crt"),
-        "key": str(own / f"kme-{role}.key"),
-        "ca": str(own / "ca.crt"),
-    }
+    tls = tls_files(own, f"kme-{role}")
     way = "listen" if role == "alice" else "connect"
     return {
         "kme_id": f"kme-{role}",

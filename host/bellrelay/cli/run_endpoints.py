@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from bellrelay.cli.run_certificates import make_certificates
+from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.endpoint.block_store import BlockRow, BlockStore
 from bellrelay.endpoint.key_pool import KeyPool
 
@@ -84,17 +84,12 @@ def prepare_endpoints(
     for role, peer in (ROLES, ROLES[::-1]):
         KeyPool.create(folder / f"{role}.pool", secret)
         way = "listen" if role == "alice" else "connect"
-        tls = {
-            "certificate": str(folder / f"{role}.crt"),
-            "key": str(folder / f"{role}.key"),
-            "ca": str(folder / "ca.crt"),
-        }
         config = {
             "endpoint_id": role,
             "peer_id": peer,
             "role": role,
             "relay": {"id": "charles", "unix_socket": str(folder / "announcements")},
-            "peer": {way: f"127.0.0.1:{peer_port}", "name": peer, "tls": tls},
+            "peer": {way: f"127.0.0.1:{peer_port}", "name": peer, "tls": tls_files(folder, role)},
             "source": options,
             "alice": _ladder(link.alice),
             "bob": _ladder(link.bob),
