@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -63,3 +65,34 @@ def verilator_on_path() -> Iterator[dict[str, str]]:
         for name, value in environment.items():
             patch.setenv(name, value)
         yield environment
+
+
+@pytest.fixture
+def unit_instance(tmp_path: Path) -> Callable[[Path, str], Path]:
+    """Call it with a unit's template and an instance's name: the instance, its program there."""
+
+    def instance(template: Path, name: str) -> Path:
+        path = tmp_path / template.name.replace("@", f"@{name}")
+        text = template.read_text()
+        assert "/usr/bin/bellrelay " in text
+        path.write_text(text.replace("/usr/bin/bellrelay ", "/bin/true "))
+        return path
+
+    return instance
+
+
+@pytest.fixture
+def systemd_passes(requires_program: Callable[[str, str], str]) -> Callable[[Path], None]:
+    """Call it with a unit that systemd must find no fault in, and little exposure."""
+
+    def check(unit: Path) -> None:
+        program = requires_program("systemd-analyze", "apt-get install systemd")
+        # With an unknown key it says so, and yet exits 0: both must be right.
+        words = [program, "verify", "--recursive-errors=no", str(unit)]
+        run = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr) == (0, "")
+        words = [program, "security", "--offline=true", "--threshold=20", str(unit)]
+        run = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stdout
+
+    return check

@@ -10,10 +10,10 @@ import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
+from verb_calls import app_of, failure_of, json_of, written
 
 from bellrelay.cli.exits import ExitCode
 from bellrelay.cli.keyrate import register
-from bellrelay.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "deploy/link.example.yaml"
@@ -23,10 +23,7 @@ CELLS = [f"{a}_{b}" for a in ("mu", "nu", "o") for b in ("mu", "nu", "o")]
 
 @pytest.fixture
 def app() -> typer.Typer:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
-    return app
+    return app_of(register)
 
 
 @pytest.fixture
@@ -36,22 +33,12 @@ def values() -> dict[str, Any]:
     return content
 
 
-def written(folder: Path, content: object) -> Path:
-    path = folder / "file.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 def call(app: typer.Typer, *words: object) -> Any:
-    ran = CliRunner().invoke(app, ["keyrate", *map(str, words), "--json"], catch_exceptions=False)
-    assert ran.exit_code == ExitCode.OK, ran.output
-    return json.loads(ran.stdout)
+    return json_of(app, "keyrate", *words)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["keyrate", *map(str, words)])
-    return int(ended.value.code or 0), capsys.readouterr().err
+    return failure_of(capsys, "keyrate", *words)
 
 
 def test_the_form_of_a_link(app: typer.Typer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,9 @@ import pytest
 import typer
 import yaml
 from typer.testing import CliRunner
+from verb_calls import app_of, failure_of, json_of, written
 
 from bellrelay.cli.exits import ExitCode
-from bellrelay.cli.main import main
 from bellrelay.cli.plan import register
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,10 +20,7 @@ EXAMPLE = ROOT / "deploy/network.example.yaml"
 
 @pytest.fixture
 def app() -> typer.Typer:
-    app = typer.Typer()
-    app.callback()(lambda: None)
-    register(app)
-    return app
+    return app_of(register)
 
 
 @pytest.fixture
@@ -34,22 +30,12 @@ def values() -> dict[str, Any]:
     return content
 
 
-def written(folder: Path, content: object) -> Path:
-    path = folder / "file.yaml"
-    path.write_text(yaml.safe_dump(content))
-    return path
-
-
 def call(app: typer.Typer, *words: object) -> Any:
-    ran = CliRunner().invoke(app, ["plan", *map(str, words), "--json"], catch_exceptions=False)
-    assert ran.exit_code == ExitCode.OK, ran.output
-    return json.loads(ran.stdout)
+    return json_of(app, "plan", *words)
 
 
 def failure(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
-    with pytest.raises(SystemExit) as ended:
-        main(["plan", *map(str, words)])
-    return int(ended.value.code or 0), capsys.readouterr().err
+    return failure_of(capsys, "plan", *words)
 
 
 def test_the_form(app: typer.Typer, values: Any) -> None:

@@ -26,13 +26,9 @@ def systemd_analyze(requires_program):
 
 
 @pytest.fixture
-def unit(tmp_path):
+def unit(unit_instance):
     """An instance of the unit whose program is there."""
-    path = tmp_path / "bellrelay-relay@charlie.service"
-    text = UNIT.read_text()
-    assert "/usr/bin/bellrelay " in text
-    path.write_text(text.replace("/usr/bin/bellrelay ", "/bin/true "))
-    return path
+    return unit_instance(UNIT, "charlie")
 
 
 def test_systemd_finds_no_fault_in_the_unit(systemd_analyze, unit):
