@@ -79,14 +79,6 @@ class StoredKey:
         """Who else may have it."""
         return tuple(recipient.sae for recipient in self.recipients[1:])
 
-    def owed_here(self, besides: str = "") -> bool:
-        """Whether somebody at this KME has not had it yet."""
-        return any(r.here and r.taken_ns is None and r.sae != besides for r in self.recipients)
-
-    def taken_here(self) -> bool:
-        """Whether somebody at this KME has had it."""
-        return any(r.taken_ns is not None for r in self.recipients)
-
     def reservation(self) -> Reservation:
         """As the peer must know it."""
         row = self.row
