@@ -35,6 +35,7 @@ __all__ = [
     "ReconcileSettings",
     "RelaySettings",
     "SecuritySettings",
+    "SenderSettings",
     "SourceSettings",
     "StoreSettings",
     "check_endpoint_config",
@@ -96,6 +97,19 @@ class SourceSettings(Model):
     plugin: Name = Field(
         description="`files`, or another entry point of the group `bellrelay.sources`"
     )
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The plugin's own keys."""
+        return dict(self.model_extra or {})
+
+
+class SenderSettings(Model):
+    """What the endpoint may ask of its sender; further keys are the plugin's own."""
+
+    model_config = ConfigDict(extra="allow")
+
+    plugin: Name = Field(description="an entry point of the group `bellrelay.senders`")
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -288,6 +302,7 @@ class EndpointConfig(FileModel):
     relay: RelaySettings
     peer: PeerSettings
     source: SourceSettings
+    sender: SenderSettings | None = None
     alice: LadderSettings
     bob: LadderSettings
     block: BlockSettings

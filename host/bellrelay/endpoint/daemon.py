@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import structlog
+from prometheus_client.core import Metric
 
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.service.background import Background
 from bellrelay.service.configured import listen, usable
-from bellrelay.service.health_server import HealthServer
+from bellrelay.service.health_server import HealthServer, Status
 from bellrelay.service.peer_connection import peer_connection
 from bellrelay.service.run_service import run_service
 from bellrelay.service.tls import client_context
@@ -30,6 +31,7 @@ from .announcement_rules import BlockBegun
 from .announcements import AnnouncementFollower
 from .block import BlockId, may_restart
 from .block_store import BlockStore
+from .companion import EndpointCompanion
 from .config import EndpointConfig, RelaySettings
 from .key_pool import KeyPool, KeyPoolError, Reserve
 from .metrics import endpoint_metrics
@@ -37,6 +39,7 @@ from .peer_channel import PeerChannel
 from .peer_session import PeerSession
 from .pipeline import Pipeline, PipelineSettings
 from .pool_account import PoolAccount
+from .sender_plugin import load_sender
 from .source_admission import SourceAdmission
 from .source_plugin import load_source
 
@@ -71,16 +74,28 @@ def resume_position(store: BlockStore) -> BlockBegun | None:
 class EndpointDaemon:
     """One endpoint.
 
+    Parameters
+    ----------
+    config
+        Checked.
+    companions
+        What runs beside it, once everything is open.
+
     Attributes
     ----------
     store : BlockStore
     pipeline : Pipeline
+    sender : Sender
+        What companions ask it for.
     failed : asyncio.Future[BaseException]
         Done once the daemon cannot go on; its result is why.
     """
 
-    def __init__(self, config: EndpointConfig) -> None:
+    def __init__(
+        self, config: EndpointConfig, companions: Sequence[EndpointCompanion] = ()
+    ) -> None:
         self.config = config
+        self._companions = tuple(companions)
         self._stack = contextlib.AsyncExitStack()
 
     async def start(self) -> None:
@@ -112,6 +127,7 @@ class EndpointDaemon:
         executor = ThreadPoolExecutor(config.workers, thread_name_prefix="compute")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         self.admission = SourceAdmission(config, self._begun_ns)
+        self.sender = load_sender(config)
         self.pipeline = Pipeline(
             role,
             agreement,
@@ -145,12 +161,13 @@ class EndpointDaemon:
         self.follower = AnnouncementFollower(
             relay, config.relay.id, config.block.slots, resume_position(store)
         )
-        self.health = HealthServer(config.health, self.status, endpoint_metrics)
+        self.health = HealthServer(config.health, self.status, self._metrics)
         await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
         stack.push_async_callback(background.end)
         work = [self.pipeline.run(), self.channel.run()]
         work += [self._poll_monitor(), self._rotate_keys()]
+        work += [companion.run(self) for companion in self._companions]
         if store.quarantined(config.relay.id) is None:
             work.append(self.follower.run(self.pipeline))
         else:
@@ -224,7 +241,13 @@ class EndpointDaemon:
             },
             "intensity_measured": self.admission.intensities.measured,
             "alarms": self.pipeline.alarms + self.channel.alarms,
+            **{c.name: dict(c.status()) for c in self._companions},
         }
+
+    def _metrics(self, status: Status) -> Iterator[Metric]:
+        yield from endpoint_metrics(status)
+        for companion in self._companions:
+            yield from companion.metrics(status[companion.name])
 
     def alive(self) -> bool:
         """Whether it does its rounds: its loop does, where this is asked."""
@@ -250,6 +273,7 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
     usable(config, "relay.tls", lambda: relay_connection(config.relay))
     load_source(config)
+    load_sender(config)
     pool = KeyPool(config.key_pool.file, Role(config.role))
     try:
         bits = 8 * pool.status().send_left
@@ -265,7 +289,9 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
 
 
 async def run_endpoint(
-    config: EndpointConfig, on_started: Callable[[EndpointDaemon], None] = lambda _daemon: None
+    config: EndpointConfig,
+    on_started: Callable[[EndpointDaemon], None] = lambda _daemon: None,
+    companions: Sequence[EndpointCompanion] = (),
 ) -> None:
     """Run an endpoint until SIGTERM or SIGINT; the `bellrelay endpoint` of the command line.
 
@@ -273,4 +299,4 @@ async def run_endpoint(
     ------
     As :meth:`EndpointDaemon.start`, and whatever ended it.
     """
-    await run_service(EndpointDaemon(config), on_started)
+    await run_service(EndpointDaemon(config, companions), on_started)

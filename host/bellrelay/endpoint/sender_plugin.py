@@ -1,0 +1,102 @@
+"""From `sender: {plugin: NAME, ...}` to what the endpoint may ask of its sender.
+
+A plugin is an entry point of the group ``bellrelay.senders``. Called with its options and the role
+("alice" or "bob"), it checks the options, naming what is wrong in a ValueError, and returns a
+:class:`Sender`. It need not be able to do everything: :class:`SenderCannot` says so.
+
+Nothing that is asked here may depend on a choice of the sender's that is still secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+from .config import EndpointConfig
+
+__all__ = ["GROUP", "NoSender", "Sender", "SenderCannot", "load_sender"]
+
+GROUP = "bellrelay.senders"
+
+
+class SenderCannot(Exception):
+    """This sender has no such actuator."""
+
+
+class Sender(Protocol):
+    """One party's sender. What it cannot do raises SenderCannot, what fails OSError."""
+
+    def set_delay_ps(self, delay_ps: float) -> None:
+        """Send this much later than by itself: laser and modulators alike, every setting alike."""
+        ...
+
+    def set_attenuation_db(self, attenuation_db: float) -> None:
+        """Attenuate all settings by so much beyond what was calibrated; 0 takes it back."""
+        ...
+
+    def set_rate(self, share: float) -> None:
+        """Send in this share of the slots only, 0 < share <= 1; the others are recorded unsent."""
+        ...
+
+    def halt(self) -> None:
+        """Send nothing, until :meth:`resume`; the slots are recorded as not sent."""
+        ...
+
+    def resume(self) -> None:
+        """Send again."""
+        ...
+
+    def direct(self, relay_id: str) -> None:
+        """Send to this relay and to no other."""
+        ...
+
+
+class NoSender:
+    """The sender of an endpoint that has no `sender:`, which nothing can be asked of."""
+
+    def set_delay_ps(self, delay_ps: float) -> None:
+        raise self._cannot()
+
+    def set_attenuation_db(self, attenuation_db: float) -> None:
+        raise self._cannot()
+
+    def set_rate(self, share: float) -> None:
+        raise self._cannot()
+
+    def halt(self) -> None:
+        raise self._cannot()
+
+    def resume(self) -> None:
+        raise self._cannot()
+
+    def direct(self, relay_id: str) -> None:
+        raise self._cannot()
+
+    @staticmethod
+    def _cannot() -> SenderCannot:
+        return SenderCannot("the configuration names no sender")
+
+
+def load_sender(config: EndpointConfig) -> Sender:
+    """The sender that the configuration names.
+
+    Raises
+    ------
+    ConfigError
+        No such plugin, or it refuses its options.
+    """
+    if config.sender is None:
+        return NoSender()
+    name = config.sender.plugin
+    found = {point.name: point for point in entry_points(group=GROUP)}
+    if name not in found:
+        names = ", ".join(sorted(found)) or "none"
+        raise config.error("sender.plugin", name, f"{names}, as installed here")
+    plugin = found[name].load()
+    options: Mapping[str, Any] = config.sender.options
+    try:
+        sender: Sender = plugin(options, config.role)
+    except ValueError as error:
+        raise config.error("sender", dict(options), str(error)) from None
+    return sender
