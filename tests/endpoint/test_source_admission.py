@@ -14,6 +14,7 @@ from bellrelay.endpoint.source_admission import SourceAdmission
 from bellrelay.endpoint.source_log import Reading
 from bellrelay.endpoint.source_plugin import load_source
 from bellrelay.endpoint.source_writer import SourceWriter
+from bellrelay.endpoint.undeclared_times import UndeclaredTimes
 
 S = 1_000_000_000
 LADDER = "{s: 0.4, mu: 0.3, nu: 0.05, o: 0.0, p_s: 0.45, p_mu: 0.1, p_nu: 0.3}"
@@ -134,3 +135,30 @@ def test_a_block_is_held_to_what_was_measured_when_it_was_sent(tmp_path):
     feed.unlink()
     feed.mkdir()
     assert "readings cannot be read" in refused(admission, source, BlockId(1, 4)).detail
+
+
+def test_rule_8_a_block_sent_under_more_attenuation_makes_no_key(tmp_path):
+    """Slots of 1 ms: block 3 was sent 60 to 80 s after the start; the sender attenuated then."""
+    start = time.time_ns() - 300 * S
+    write_source(tmp_path / "source", 130_000, start)
+    values = config(
+        source={"plugin": "files", "directory": str(tmp_path / "source")},
+        intensity_monitor={"input": "none"},
+    )
+    now = [start + 75 * S]
+    undeclared = UndeclaredTimes(tmp_path / "undeclared.json", lambda: now[0])
+    undeclared.begin("3 dB beyond the calibrated attenuation")
+    now[0] = start + 79 * S
+    undeclared.end()
+    admission = SourceAdmission(values, lambda block: 0, undeclared)
+    source = load_source(values)(1)
+    admission(BlockId(1, 2), source)
+    aborted = refused(admission, source)
+    assert aborted.cause is Cause.INTENSITY
+    assert "not as declared: 3 dB" in aborted.detail
+    admission(BlockId(1, 4), source)
+    # Where the source does not know when it sent, what began within a minute after is refused, too.
+    clueless = SourceAdmission(
+        config(intensity_monitor={"input": "none"}), lambda block: start + 100 * S, undeclared
+    )
+    assert refused(clueless, load_source(config())(1)).cause is Cause.INTENSITY

@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS key (
     to_pool BLOB NOT NULL, record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
     UNIQUE (acquisition, number)
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS block_changed ON block (changed_ns);
 CREATE TABLE IF NOT EXISTS relay (
     relay_id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, since_ns INTEGER NOT NULL
 ) WITHOUT ROWID;
@@ -252,6 +253,10 @@ class BlockStore:
     def blocks(self) -> list[BlockRow]:
         """All, in order."""
         return self._rows("")
+
+    def ended_since(self, changed_ns: int) -> list[BlockRow]:
+        """Blocks that have ended later than this, UTC; in order."""
+        return self._rows("WHERE state >= ? AND changed_ns > ?", BlockState.STORED, changed_ns)
 
     def counts(self) -> dict[str, int]:
         """Number of blocks by state, and of aborted ones by cause (as ``aborted:CAUSE``)."""

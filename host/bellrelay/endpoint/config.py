@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -38,6 +39,8 @@ __all__ = [
     "SenderSettings",
     "SourceSettings",
     "StoreSettings",
+    "WatchActions",
+    "WatchSettings",
     "check_endpoint_config",
     "load_endpoint_config",
 ]
@@ -293,6 +296,62 @@ class IntensityMonitorSettings(Model):
     )
 
 
+def _url(value: Any) -> Any:
+    if not isinstance(value, str) or not re.fullmatch(r"https?://[^/\s]+", value):
+        raise allowed("http://HOST:PORT, without a path")
+    return value
+
+
+Url = Annotated[str, BeforeValidator(_url), WithJsonSchema({"type": "string"})]
+
+
+class WatchActions(Model):
+    """What may be done about a fault without asking anybody; false: it is told, and left to people.
+
+    Their names are those of the actions in faults.md.
+    """
+
+    resynchronise: bool = Field(default=True, description="set clock and delays anew")
+    hold_over: bool = Field(default=True, description="hold the clock's rate")
+    throttle: bool = Field(default=True, description="send in fewer slots")
+    attenuate: bool = Field(default=True, description="more attenuation; blocks then make no key")
+    recalibrate: bool = Field(default=True, description="run the calibration that a fault names")
+    fail_over: bool = Field(default=True, description="move to the next relay")
+    roll_back: bool = Field(default=True, description="go back to the last good parameters")
+    reauthenticate: bool = Field(default=True, description="end the session, begin a new one")
+    halt_sender: bool = Field(default=True, description="stop the sender")
+    contain: bool = Field(default=True, description="suspend a relay's keys, and leave it")
+
+
+class WatchSettings(Model):
+    """The watch over the link: whom it asks, and what it may do."""
+
+    relays: dict[Name, Url] = Field(
+        default={}, description="by relay_id, where its health is asked for: `http://HOST:PORT`"
+    )
+    peer: Url | None = Field(default=None, description="the same of the other endpoint")
+    kmes: tuple[Url, ...] = Field(
+        default=(), max_length=2, description="the same of Alice's KME, and of Bob's"
+    )
+    timeout_s: Annotated[float, between(0.1, 2.0, "s")] = Field(
+        default=0.8, description="after which one that does not answer is not there"
+    )
+    baseline: Path | None = Field(
+        default=None,
+        description="YAML with what the link shows while it is healthy: learnt if it is missing; "
+        "none: faults that need it are not told",
+    )
+    learn_s: Annotated[float, between(60.0, 86400.0, "s of link time")] = Field(
+        default=600.0, description="time without a fault that a baseline is learnt from"
+    )
+    actions: WatchActions = WatchActions()
+    contain: tuple[str, ...] = Field(
+        default=(),
+        description="command that suspends a relay's keys at the KME, a list of words; `{relay}`, "
+        "`{since}`, `{reason}` and `{evidence}` (a file) are put in",
+    )
+
+
 class EndpointConfig(FileModel):
     """Everything that an endpoint's YAML says."""
 
@@ -316,6 +375,7 @@ class EndpointConfig(FileModel):
         default=2, description="threads that compute: estimation, correction, amplification"
     )
     health: Health = Health()
+    watch: WatchSettings | None = None
 
     @property
     def own_settings(self) -> LadderSettings:

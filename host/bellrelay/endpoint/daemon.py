@@ -33,15 +33,17 @@ from .block import BlockId, may_restart
 from .block_store import BlockStore
 from .companion import EndpointCompanion
 from .config import EndpointConfig, RelaySettings
+from .declared_sender import DeclaredSender
 from .key_pool import KeyPool, KeyPoolError, Reserve
 from .metrics import endpoint_metrics
 from .peer_channel import PeerChannel
 from .peer_session import PeerSession
 from .pipeline import Pipeline, PipelineSettings
 from .pool_account import PoolAccount
-from .sender_plugin import load_sender
+from .sender_plugin import SenderCannot, load_sender
 from .source_admission import SourceAdmission
 from .source_plugin import load_source
+from .undeclared_times import UndeclaredTimes
 
 __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
 
@@ -85,7 +87,7 @@ class EndpointDaemon:
     ----------
     store : BlockStore
     pipeline : Pipeline
-    sender : Sender
+    sender : DeclaredSender
         What companions ask it for.
     failed : asyncio.Future[BaseException]
         Done once the daemon cannot go on; its result is why.
@@ -126,8 +128,13 @@ class EndpointDaemon:
         self.account = PoolAccount(pool, store)
         executor = ThreadPoolExecutor(config.workers, thread_name_prefix="compute")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
-        self.admission = SourceAdmission(config, self._begun_ns)
-        self.sender = load_sender(config)
+        undeclared = UndeclaredTimes(config.store.directory / "undeclared.json")
+        self.admission = SourceAdmission(config, self._begun_ns, undeclared)
+        self.sender = DeclaredSender(load_sender(config), undeclared)
+        try:
+            self.sender.begin()
+        except (SenderCannot, OSError) as error:
+            _log.error("sender not as declared: no key", why=str(error))
         self.pipeline = Pipeline(
             role,
             agreement,
@@ -240,6 +247,8 @@ class EndpointDaemon:
                 "tested": self.admission.health.tested,
             },
             "intensity_measured": self.admission.intensities.measured,
+            "intensities": self.admission.intensities.monitor.totals(),
+            "sender": self.sender.status(),
             "alarms": self.pipeline.alarms + self.channel.alarms,
             **{c.name: dict(c.status()) for c in self._companions},
         }

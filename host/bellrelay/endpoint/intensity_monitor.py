@@ -21,6 +21,7 @@ import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,6 +96,28 @@ class IntensityMonitor:
         # (time of a look, deviation then, fault then).
         self._looks: deque[tuple[int, float, str | None]] = deque()
         self.states: tuple[SettingState, ...] = ()
+        self._totals = np.zeros((len(SETTINGS), 2))
+
+    def totals(self) -> list[dict[str, Any]]:
+        """By setting: readings since the start, for who watches how their mean moves.
+
+        ``readings`` and ``sum`` grow, so that two of these tell of the time between;
+        ``relative_variance`` is of the window, null below two readings. ``limit`` is of the vacuum.
+        """
+        out: list[dict[str, Any]] = []
+        for k, setting in enumerate(SETTINGS):
+            variance = self.states[k].relative_variance if self.states else math.nan
+            out.append(
+                {
+                    "setting": setting,
+                    "declared": float(self._ladder.intensities[k]),
+                    "limit": self._ladder.vacuum_limit if self._dark[k] else None,
+                    "readings": int(self._totals[k, 0]),
+                    "sum": float(self._totals[k, 1]),
+                    "relative_variance": variance if math.isfinite(variance) else None,
+                }
+            )
+        return out
 
     @property
     def failure_probability(self) -> float:
@@ -125,6 +148,7 @@ class IntensityMonitor:
 
     def _take(self, readings: list[Reading], setting: int) -> None:
         if readings:
+            self._totals[setting] += (len(readings), sum(r.mean for r in readings))
             rows = [(r.time_ns, r.mean, r.variance) for r in readings]
             kept = self._readings[setting]
             times = np.concatenate((kept[0], np.array([r[0] for r in rows], np.int64)))

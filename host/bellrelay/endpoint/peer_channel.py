@@ -121,6 +121,17 @@ class PeerChannel:
         """Somebody does not keep to the protocol: hang up, and begin a new session."""
         self.alarms += 1
         _log.error("peer channel broken", why=why)
+        self._renew(why)
+
+    def renew_session(self, why: str) -> None:
+        """Hang up and begin a new session, whose tags are made with key that no tag was made with.
+
+        Blocks in work are interrupted as by any end of a session. No alarm: it is asked for.
+        """
+        _log.warning("peer session renewed", why=why)
+        self._renew(why)
+
+    def _renew(self, why: str) -> None:
         self._session.renew()
         self._room.set()
         self._broken = why

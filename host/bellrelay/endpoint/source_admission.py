@@ -13,8 +13,13 @@ from .intensity_monitor import IntensityFault
 from .intensity_watch import IntensityWatch
 from .source_health import RandomAlarm, SourceHealth
 from .source_log import SourceLog, SourceLogError, sent_between
+from .undeclared_times import UndeclaredTimes
 
 __all__ = ["SourceAdmission"]
+
+_UNKNOWN_NS = 60_000_000_000
+"""How long before its first announcement came a block may have been sent, where the source does not
+know: the relay's delay and ours. One that was down for longer reads what is older than that."""
 
 
 class SourceAdmission:
@@ -29,6 +34,8 @@ class SourceAdmission:
     begun_ns
         UTC nanoseconds of the time when a block began, of which the source does not know when it
         was sent.
+    undeclared
+        Times in which the sender was asked for other intensities than it declares.
 
     Attributes
     ----------
@@ -37,13 +44,19 @@ class SourceAdmission:
         For those who show how the sender does.
     """
 
-    def __init__(self, config: EndpointConfig, begun_ns: Callable[[BlockId], int]) -> None:
+    def __init__(
+        self,
+        config: EndpointConfig,
+        begun_ns: Callable[[BlockId], int],
+        undeclared: UndeclaredTimes | None = None,
+    ) -> None:
         self.health = SourceHealth(config.random_health, config.own_ladder.probabilities)
         self.intensities = IntensityWatch(
             config.intensity_monitor, config.own_ladder, config.own_settings.most_deviation
         )
         self._block_slots = config.block.slots
         self._begun_ns = begun_ns
+        self._undeclared = undeclared
         self._lock = threading.Lock()
 
     def __call__(self, block: BlockId, source: SourceLog) -> float:
@@ -88,7 +101,13 @@ class SourceAdmission:
         if isinstance(source, CheckedSource):
             self.intensities.attach(source)
         now = time.time_ns()
-        sent = sent_between(source, first, end) or (self._begun_ns(block), now)
+        known = sent_between(source, first, end)
+        sent = known or (self._begun_ns(block), now)
+        if self._undeclared is not None:
+            early = sent[0] if known else sent[0] - _UNKNOWN_NS
+            why = self._undeclared.within(early, sent[1])
+            if why is not None:
+                raise IntensityFault(f"not as declared: {why}")
         try:
             self.intensities.poll(now)
         except OSError as error:

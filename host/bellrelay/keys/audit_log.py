@@ -151,6 +151,11 @@ class AuditLog:
             return self._checkpoint() if self._position.sequence > self._signed else None
 
     @property
+    def fault(self) -> str:
+        """Why nothing can be recorded any more: what is there is not what was written."""
+        return self._failed or ""
+
+    @property
     def position(self) -> ChainPosition:
         """Of the next line, as far as this process has followed the log."""
         return self._position

@@ -98,6 +98,7 @@ class AuditService:
         sequence = self.log.position.sequence
         return {
             "records": sequence,
+            "fault": self.log.fault,
             "forward": {
                 forwarder.settings.name: {
                     "connected": forwarder.connected,

@@ -29,15 +29,22 @@ class RefusalRecord:
         Where records go.
     kme_id
         Who refused.
+
+    Attributes
+    ----------
+    total : int
+        Requests refused since the start.
     """
 
     def __init__(self, audit: Audit, kme_id: str) -> None:
+        self.total = 0
         self._audit = audit
         self._kme_id = kme_id
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
     def add(self, sae: str, address: str, why: str) -> None:
         """A request was refused. sae : as its certificate has it, or empty."""
+        self.total += 1
         kind = (sae[:_LONGEST], address, why)
         if len(self._counts) >= _MOST_KINDS and kind not in self._counts:
             kind = ("", "", "many different requests")

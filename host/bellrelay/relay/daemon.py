@@ -263,6 +263,7 @@ class RelayDaemon:
             else None,
             "acquisition": account.acquisition if account else None,
             "start_utc_ns": session.start_utc_ns if account else None,
+            "slot_period_ps": float(self.config.slot_period_ps),
             "heartbeat_age_s": time.monotonic() - session.heartbeat_at if beat else None,
             "cut_slot": beat.fields["cut_slot"] if beat else None,
             "temperature_c": beat.fields["temperature_mdegc"] / 1000 if beat else None,
