@@ -129,7 +129,7 @@ class KmeDaemon:
         stack.push_async_callback(connection.stop)
         self.peer_port = getattr(connection, "port", None)
         stack.push_async_callback(background.end)
-        refusals = RefusalRecord(self.audit.log, config.kme_id)
+        self._refusals = refusals = RefusalRecord(self.audit.log, config.kme_id)
         stack.push_async_callback(asyncio.to_thread, refusals.flush)
         work = [
             refusals.run(),
@@ -233,6 +233,7 @@ class KmeDaemon:
             },
             "connections": self.server.connections,
             "refused": self.server.refused,
+            "not_authorized": self._refusals.total,
             "requests_waiting": self.reserver.waiting,
             "keys_returned": self.reserver.returned,
             "keys_to_return": self.reserver.to_return,
