@@ -150,6 +150,7 @@ def test_nothing_of_a_key_is_in_logs_metrics_health_or_audit(tmp_path, capfd):
                 with urllib.request.urlopen(f"http://{address}/{page}", timeout=10) as answer:
                     pages += answer.read().decode()
     assert "bellrelay_kme_requests_total" in pages
+    assert 'bellrelay_kme_delivered_bits_total{pair="modest"} 768.0' in pages
     captured = capfd.readouterr()
     text = pages + captured.out + captured.err
     raw = text.encode()

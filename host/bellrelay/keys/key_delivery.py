@@ -51,6 +51,11 @@ class KeyDelivery:
     ----------
     max_key_count
         What Status says of it; no more are counted.
+
+    Attributes
+    ----------
+    bits_delivered : dict[str, int]
+        By pair, to masters at this KME since the start.
     """
 
     def __init__(
@@ -71,6 +76,7 @@ class KeyDelivery:
         )
         self._counts: GroupCommit[str, int] = GroupCommit(self._count, 64)
         self._more = asyncio.Event()
+        self.bits_delivered = dict.fromkeys((pair.name for pair in store.pairs), 0)
 
     def more(self) -> None:
         """Units have become free, or the other KME can be asked: who waits may try again."""
@@ -129,6 +135,7 @@ class KeyDelivery:
             more = self._more
             found = await self._reserver.get(wish, gone)
             if isinstance(found, list):
+                self.bits_delivered[wish.pair] += len(found) * wish.size_bits
                 return found
             if found is NoKeys.AGAIN:
                 attempts += 1

@@ -224,6 +224,8 @@ class KmeDaemon:
                 "fault": "" if self.intake is None else self.intake.fault,
             },
             "pairs": pairs,
+            "unit_bits": self.config.unit_bits,
+            "delivered_bits": dict(self.delivery.bits_delivered),
             "low_water": sorted(house.lifecycle.low),
             "lifecycle": {
                 "expired": house.lifecycle.units_expired + house.lifecycle.keys_expired,

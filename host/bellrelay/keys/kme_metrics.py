@@ -45,6 +45,13 @@ def kme_metrics(s: Status) -> Iterator[Metric]:
                 units.add_metric([pair, side, state], number)
     yield units
     yield low
+    yield GaugeMetricFamily("bellrelay_kme_unit_bits", "bits of a unit", value=s["unit_bits"])
+    delivered = CounterMetricFamily(
+        "bellrelay_kme_delivered_bits", "key delivered to masters here, by pair", labels=["pair"]
+    )
+    for pair, bits in s["delivered_bits"].items():
+        delivered.add_metric([pair], bits)
+    yield delivered
     waiting = GaugeMetricFamily(
         "bellrelay_kme_bridge_waiting", "keys that wait for a key manager", labels=["bridge"]
     )
