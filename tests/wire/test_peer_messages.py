@@ -58,14 +58,16 @@ MESSAGES = st.one_of(
     st.builds(Tag, u64, some(16)),
     st.builds(Abort, st.text("abcdefghij-", min_size=1, max_size=64)),
     st.builds(
-        lambda announced, deviation, digest, edges: Commit(
+        lambda announced, deviation, digest, parameters, edges: Commit(
             announced,
             deviation,
             digest,
+            parameters,
             tuple(zip(sorted(edges)[::2], sorted(edges)[1::2], strict=True)),
         ),
         u64,
         u32,
+        some(32),
         some(32),
         st.sets(u64, max_size=8).filter(lambda s: len(s) % 2 == 0),
     ),
@@ -117,7 +119,7 @@ def test_a_reveal_that_contradicts_itself_is_refused(body):
 @pytest.mark.parametrize("ranges", [((5, 5),), ((5, 4),), ((1, 3), (3, 4)), ((4, 9), (1, 2))])
 def test_ranges_that_are_none_are_refused(ranges):
     with pytest.raises(PeerMessageError):
-        Commit.parse(Commit(1, 0, bytes(32), ranges).encode())
+        Commit.parse(Commit(1, 0, bytes(32), bytes(32), ranges).encode())
 
 
 @given(

@@ -21,6 +21,7 @@ from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
 
 from .block_ladders import used_ladder
+from .block_parameters import BlockParameters
 from .config import EndpointConfig
 
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
@@ -95,6 +96,21 @@ class Agreement:
         }
         text = json.dumps(values, sort_keys=True).encode()
         object.__setattr__(self, "digest", hashlib.sha256(text).digest())
+
+    @property
+    def parameters(self) -> BlockParameters:
+        """What of it may be another in another block."""
+        return BlockParameters(self.alice, self.bob, self.alice_limit, self.bob_limit)
+
+    def of_block(self, alice: BlockParameters, bob: BlockParameters) -> Agreement:
+        """That of a block in which Alice sent by one set of parameters, and Bob by another."""
+        return replace(
+            self,
+            alice=alice.alice,
+            alice_limit=alice.alice_limit,
+            bob=bob.bob,
+            bob_limit=bob.bob_limit,
+        )
 
     def ladder(self, role: Role) -> Ladder:
         """As it is declared."""

@@ -79,6 +79,7 @@ class Cause(StrEnum):
     POOL_DRY = "authentication-key-short"
     # both together
     LISTS_DIFFER = "announcement-lists-differ"
+    PARAMETERS = "parameters-not-agreed"
     LIST_CHANGED = "announcement-list-changed"
     TALLIES_DIFFER = "tallies-differ"
     NO_BOUND = "no-bound"

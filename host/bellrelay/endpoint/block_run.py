@@ -12,6 +12,7 @@ from bellrelay.distill.reconcile.engine import Role
 
 from .agreement import Agreement
 from .block import BlockId, BlockState
+from .block_parameters import BlockParameters
 from .block_store import BlockStore
 from .block_talk import BlockTalk
 from .exchange_tags import TagKeys
@@ -27,9 +28,11 @@ _T = TypeVar("_T")
 class BlockRun:
     """One block on its way, on one side.
 
-    deviation : that intensities of our sender may have had; what is declared counts if that is
-    more. record : what is told of it: numbers, no secret. checkpoint : called with a name at every
-    boundary where this side may die; for tests.
+    agreement : of both endpoints; of this block once the peer has said by which parameters it sent.
+    parameters : by which our sender sent. known : a set of parameters that both hold, by its
+    digest. deviation : that intensities of our sender may have had; what is declared counts if
+    that is more. record : what is told of it: numbers, no secret. checkpoint : called with a name
+    at every boundary where this side may die; for tests.
     """
 
     block: BlockId
@@ -40,6 +43,8 @@ class BlockRun:
     executor: Executor
     source: SourceLog
     tag_keys: TagKeys
+    parameters: BlockParameters
+    known: Callable[[bytes], BlockParameters | None]
     deviation: float
     checkpoint: Callable[[str], None]
     record: dict[str, Any] = field(default_factory=dict)

@@ -48,7 +48,9 @@ class CommittedList:
 
 
 async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
-    """Agree on the list, on the number of pulse pairs, and on how far intensities may be off.
+    """Agree on the list, on the number of pulse pairs, and on which intensities these had.
+
+    From here on ``run.agreement`` is that of the block.
 
     Raises
     ------
@@ -59,7 +61,7 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     deviation = await _said_deviation(run)
     # Once a list may have led to a reveal, no other list of the same block is ever accepted, nor
     # other slots left out of it, nor other bounds of its intensities.
-    about = struct.pack("<I", deviation) + removed.astype("<u8").tobytes()
+    about = struct.pack("<I", deviation) + run.parameters.digest + removed.astype("<u8").tobytes()
     promise = hashlib.sha256(digest + about).digest()
     run.checkpoint("before the list is kept")
     facts = {_SAID: deviation}
@@ -67,7 +69,7 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         raise BlockAborted(Cause.LIST_CHANGED, "not the list of the first time")
     run.checkpoint("after the list is kept")
     ranges = tuple((int(a), int(b)) for a, b in removed)
-    own = Commit(len(collected.slot), deviation, digest, ranges)
+    own = Commit(len(collected.slot), deviation, digest, run.parameters.digest, ranges)
     talk = run.talk
     talk.begin(Exchange.COMMIT, *listed)
     if run.is_alice:
@@ -82,6 +84,13 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         await talk.say(own)
         await talk.vouch()
         await talk.trust()
+    theirs = run.known(other.parameters)
+    if theirs is None:
+        raise BlockAborted(
+            Cause.PARAMETERS, f"the peer sent by parameters {other.parameters.hex()[:8]}"
+        )
+    sets = {run.role: run.parameters, peer_of(run.role): theirs}
+    run.agreement = run.agreement.of_block(sets[Role.ALICE], sets[Role.BOB])
     said = {run.role: deviation, peer_of(run.role): other.deviation_ppm}
     alice, bob = (run.agreement.used_ladder(role, said[role]) for role in Role)
     both = union(removed, _within(run, other))
@@ -91,6 +100,7 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
         pulses=pulses,
         pulses_removed=run.end - run.first - pulses,
         list_digest=digest.hex(),
+        parameters={role.value: sets[role].digest.hex()[:16] for role in Role},
     )
     slot, outcome = await run.compute(_without, both, collected)
     return CommittedList(slot, outcome, pulses, digest, alice, bob)
@@ -98,7 +108,7 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
 
 async def _said_deviation(run: BlockRun) -> int:
     """What we say of our sender in this block: the same each time, and what it is now at least."""
-    now = said_deviation(run.agreement.ladder(run.role), run.deviation)
+    now = said_deviation(run.parameters.ladder(run.role), run.deviation)
     row = await run.write(run.store.find, run.block)
     if row is None or _SAID not in row.record:
         return now

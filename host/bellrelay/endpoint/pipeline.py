@@ -18,6 +18,7 @@ import structlog
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.wire.peer_messages import (
     Abort,
+    Change,
     Exchange,
     Kind,
     OpenBlock,
@@ -180,6 +181,8 @@ class Pipeline:
         rows = await self._write(self._store.open_blocks)
         blocks = [OpenBlock(r.block.acquisition, r.block.index, r.state) for r in rows]
         await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(blocks)))
+        for change in await self._write(self._settings.parameters.greeting):
+            await self.say_change(change)
         self._begin_blocks()
 
     async def _interrupt(self) -> None:
@@ -266,17 +269,20 @@ class Pipeline:
     async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
         source = await self._source(block)
         await self._recorded(block, source)
+        agreement, parameters = self._agreement, self._settings.parameters
         await self._settings.afford(block)
         deviation = await self._write(self._settings.admit, block, source)
         run = BlockRun(
             block,
             self._role,
-            self._agreement,
+            agreement,
             talk,
             self._store,
             self._executor,
             source,
             self._tag_keys,
+            parameters.of_block(agreement, block),
+            lambda digest: parameters.known(agreement, digest),
             deviation,
             self._settings.checkpoint,
         )
@@ -378,6 +384,10 @@ class Pipeline:
         try:
             if frame.kind is Kind.OPEN:
                 await self._take_open(OpenBlocks.parse(frame.body))
+            elif frame.kind is Kind.CHANGE:
+                change = Change.parse(frame.body)
+                for answer in await self._write(self._settings.parameters.told, change):
+                    await self.say_change(answer)
             elif frame.exchange is Exchange.VERDICT:
                 await self._take_verdict(block, frame)
             elif block in self._talks:
@@ -510,6 +520,10 @@ class Pipeline:
         at = (block.acquisition, block.index)
         await self._send(self._session, message.KIND, exchange, at, message.encode())
         self._settings.checkpoint(f"after sending {name}")
+
+    async def say_change(self, change: Change) -> None:
+        """Say something about parameters; nothing if no session runs: its begin says it again."""
+        await self._say(BlockId(0, 0), Exchange.CHANNEL, change)
 
     async def _write(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)

@@ -2,17 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
 
+from bellrelay.wire.peer_messages import Change, PeerMessageError
+
+from .agreement import Agreement
 from .block import BlockId
+from .block_parameters import BlockParameters
 from .source_log import SourceLog
 
-__all__ = ["PipelineSettings"]
+__all__ = ["Parameters", "PipelineSettings"]
 
 
 def _no_checkpoint(_name: str) -> None:
     pass
+
+
+class _AsConfigured:
+    """Every block is sent by the parameters of the configuration."""
+
+    def of_block(self, agreement: Agreement, block: BlockId) -> BlockParameters:
+        """By which parameters our sender sends a block."""
+        return agreement.parameters
+
+    def known(self, agreement: Agreement, digest: bytes) -> BlockParameters | None:
+        """Parameters that both endpoints hold."""
+        own = agreement.parameters
+        return own if own.digest == digest else None
+
+    def greeting(self) -> Sequence[Change]:
+        """What is said of them at the begin of a session."""
+        return ()
+
+    def told(self, change: Change) -> Sequence[Change]:
+        """What is answered to the peer's word of them."""
+        raise PeerMessageError("CHANGE: parameters do not change here")
+
+
+class Parameters(Protocol):
+    """Which parameters blocks have; see :mod:`.parameter_plan`. Its methods are called in threads.
+
+    PeerMessageError by :meth:`told`: not what a peer of this protocol says.
+    """
+
+    def of_block(self, agreement: Agreement, block: BlockId) -> BlockParameters: ...
+    def known(self, agreement: Agreement, digest: bytes) -> BlockParameters | None: ...
+    def greeting(self) -> Sequence[Change]: ...
+    def told(self, change: Change) -> Sequence[Change]: ...
 
 
 def _admit_all(_block: BlockId, _source: SourceLog) -> float:
@@ -49,7 +87,7 @@ class PipelineSettings:
     BlockAborted if its source cannot be trusted; in a thread. afford : waits until a block's tags
     can be paid for; BlockAborted if never. ended : a block is no longer in work. stored : there may
     be new keys; in a thread, before the peer can know that we have them. shared : the peer has been
-    told of the block's key, or of every one; in a thread.
+    told of the block's key, or of every one; in a thread. parameters : by which blocks are sent.
     """
 
     max_in_flight: int = 16
@@ -63,3 +101,4 @@ class PipelineSettings:
     ended: Callable[[BlockId], None] = _no_more
     stored: Callable[[], None] = _keep
     shared: Callable[[BlockId | None], None] = _share
+    parameters: Parameters = field(default_factory=_AsConfigured)

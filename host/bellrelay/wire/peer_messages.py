@@ -24,11 +24,13 @@ ABORT may take the place of any message up to B PENDING; from then on only A VER
 
 from __future__ import annotations
 
+import json
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from itertools import pairwise
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +41,7 @@ __all__ = [
     "PEER_PROTOCOL_VERSION",
     "Abort",
     "Amplify",
+    "Change",
     "Commit",
     "Exchange",
     "Hello",
@@ -57,7 +60,7 @@ __all__ = [
     "Verify",
 ]
 
-PEER_PROTOCOL_VERSION = 2
+PEER_PROTOCOL_VERSION = 3
 FRAME_HEADER_BYTES = 34
 _HEADER = struct.Struct("<IBBIQQQ")
 
@@ -84,6 +87,7 @@ class Kind(IntEnum):
     HELLO = 1
     ALIVE = 2
     OPEN = 3
+    CHANGE = 4
     COMMIT = 16
     REVEAL = 17
     TALLIES = 18
@@ -104,6 +108,7 @@ BODY_LIMITS: dict[Kind, int] = {
     Kind.HELLO: _SMALL,
     Kind.ALIVE: 0,
     Kind.OPEN: 1 << 16,
+    Kind.CHANGE: 1 << 16,
     Kind.COMMIT: 1 << 16,
     Kind.REVEAL: _LARGE,
     Kind.TALLIES: _SMALL,
@@ -253,17 +258,19 @@ class Commit:
     """The sender holds the complete list of the block.
 
     announced : its length. deviation_ppm : by so much, in millionths, the sender's intensities may
-    have been off in the block. digest : of the list and the block. removed : slot ranges
-    [first, end) in which the sender sent nothing or lost the record of what it sent; in order,
-    apart from each other.
+    have been off in the block. digest : of the list and the block. parameters : digest of the set
+    of parameters that the sender's ladder in the block is of. removed : slot ranges [first, end) in
+    which the sender sent nothing or lost the record of what it sent; in order, apart from each
+    other.
     """
 
     KIND: ClassVar = Kind.COMMIT
     _RANGE: ClassVar = struct.Struct("<QQ")
-    _HEAD: ClassVar = struct.Struct("<QI32s")
+    _HEAD: ClassVar = struct.Struct("<QI32s32s")
     announced: int
     deviation_ppm: int
     digest: bytes
+    parameters: bytes
     removed: tuple[tuple[int, int], ...] = ()
 
     @classmethod
@@ -275,13 +282,40 @@ class Commit:
         removed = tuple(cls._RANGE.iter_unpack(tail))
         edges = [edge for both in removed for edge in both]
         _need(all(x < y for x, y in pairwise(edges)), "COMMIT: ranges")
-        announced, deviation_ppm, digest = cls._HEAD.unpack(head)
-        return cls(announced, deviation_ppm, digest, removed)
+        announced, deviation_ppm, digest, parameters = cls._HEAD.unpack(head)
+        return cls(announced, deviation_ppm, digest, parameters, removed)
 
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
         ranges = b"".join(self._RANGE.pack(*both) for both in self.removed)
-        return self._HEAD.pack(self.announced, self.deviation_ppm, self.digest) + ranges
+        head = (self.announced, self.deviation_ppm, self.digest, self.parameters)
+        return self._HEAD.pack(*head) + ranges
+
+
+@dataclass(frozen=True)
+class Change:
+    """Of the parameters that blocks may differ in: what it says is the endpoints' own matter.
+
+    It stands under no tag. Every block says under its tags which parameters it was sent with, so
+    that who changes this gets no block accepted with others than both hold.
+    """
+
+    KIND: ClassVar = Kind.CHANGE
+    values: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Change:
+        """Raises PeerMessageError: no JSON object."""
+        try:
+            values = json.loads(body)
+        except (ValueError, RecursionError):
+            raise PeerMessageError("CHANGE: no JSON") from None
+        _need(isinstance(values, dict), "CHANGE: no object")
+        return cls(values)
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`."""
+        return json.dumps(self.values, sort_keys=True, allow_nan=False).encode()
 
 
 @dataclass(frozen=True, eq=False)
