@@ -30,6 +30,7 @@ from .agreement import agreement_of
 from .announcement_rules import BlockBegun
 from .announcements import AnnouncementFollower
 from .block import BlockId, may_restart
+from .block_figures import BlockFigures
 from .block_store import BlockStore
 from .companion import EndpointCompanion
 from .config import EndpointConfig, RelaySettings
@@ -122,6 +123,7 @@ class EndpointDaemon:
         agreement = agreement_of(config)
         self.store = store = BlockStore(config.store.directory, config.endpoint_id)
         stack.callback(store.close)
+        self.figures = BlockFigures(store)
         reserve = Reserve(config.key_pool.reserve_bits // 8)
         pool = KeyPool(config.key_pool.file, role, reserve=reserve)
         stack.callback(pool.close)
@@ -132,7 +134,7 @@ class EndpointDaemon:
         self.admission = SourceAdmission(config, self._begun_ns, undeclared)
         self.sender = DeclaredSender(load_sender(config), undeclared)
         try:
-            self.sender.begin()
+            await asyncio.to_thread(self.sender.begin)
         except (SenderCannot, OSError) as error:
             _log.error("sender not as declared: no key", why=str(error))
         self.pipeline = Pipeline(
@@ -247,6 +249,8 @@ class EndpointDaemon:
                 "tested": self.admission.health.tested,
             },
             "intensity_measured": self.admission.intensities.measured,
+            "last_block": self.figures.status(),
+            "authentication_failures": self.channel.alarms,
             "intensities": self.admission.intensities.monitor.totals(),
             "sender": self.sender.status(),
             "alarms": self.pipeline.alarms + self.channel.alarms,

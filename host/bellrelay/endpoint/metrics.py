@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
@@ -22,15 +23,84 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
     }
     for name, (text, number) in gauges.items():
         yield GaugeMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
-    blocks = CounterMetricFamily(
-        "bellrelay_endpoint_blocks", "blocks by state, aborted ones by cause", labels=["state"]
+    counts = s["pipeline"]["blocks"]
+    ended = CounterMetricFamily(
+        "bellrelay_endpoint_blocks_ended",
+        "blocks that have ended, without key by cause",
+        labels=["state", "cause"],
     )
-    for state, number in s["pipeline"]["blocks"].items():
-        blocks.add_metric([state], number)
-    yield blocks
+    ended.add_metric(["stored", ""], counts.get("stored", 0))
+    causes = {k.partition(":")[2]: n for k, n in counts.items() if k.startswith("aborted:")}
+    for cause, number in causes.items():
+        ended.add_metric(["aborted", cause], number)
+    yield ended
+    under_way = GaugeMetricFamily(
+        "bellrelay_endpoint_blocks_under_way", "blocks that have not ended", labels=["state"]
+    )
+    for state, number in counts.items():
+        if state not in ("stored", "aborted") and ":" not in state:
+            under_way.add_metric([state], number)
+    yield under_way
+    yield from _last_block(s["last_block"])
+    yield from _intensities(s["intensities"])
     for name, text, number in (
         ("key_bits", "bits of key stored since the beginning", s["keys"]["bits"]),
         ("alarms", "things that nobody honest does", s["alarms"]),
+        (
+            "authentication_failures",
+            "tags that do not fit, and peers that contradict themselves",
+            s["authentication_failures"],
+        ),
         ("peer_reconnects", "connections to the peer after the first", s["peer"]["reconnects"]),
     ):
         yield CounterMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
+
+
+def _last_block(figures: Mapping[str, Any]) -> Iterator[Metric]:
+    errors = GaugeMetricFamily(
+        "bellrelay_endpoint_error_ratio",
+        "QBER of the last block: in Z as corrected, in X of both mu or both nu",
+        labels=["basis"],
+    )
+    for basis in ("z", "x"):
+        if figures[f"error_{basis}"] is not None:
+            errors.add_metric([basis.upper()], figures[f"error_{basis}"])
+    yield errors
+    for name, text, number in (
+        ("key_bits_per_pulse", "key per pulse pair sent, last key", figures["key_bits_per_pulse"]),
+        ("phase_error_upper_ratio", "bound of the last block", figures["phase_error_upper"]),
+        ("block_seconds", "from beginning to end, last block", figures["seconds"]),
+        ("last_key_timestamp_seconds", "when a key was stored last", _s(figures)),
+    ):
+        if number is not None:
+            yield GaugeMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
+
+
+def _s(figures: Mapping[str, Any]) -> float | None:
+    stored_ns: int | None = figures["last_key_utc_ns"]
+    return None if stored_ns is None else stored_ns / 1e9
+
+
+def _intensities(settings: Sequence[Mapping[str, Any]]) -> Iterator[Metric]:
+    variance = GaugeMetricFamily(
+        "bellrelay_endpoint_intensity_variance_ratio",
+        "relative variance of an intensity, as the power monitor has it",
+        labels=["setting"],
+    )
+    total = CounterMetricFamily(
+        "bellrelay_endpoint_intensity_sum", "of all readings, photons per pulse", labels=["setting"]
+    )
+    readings = CounterMetricFamily(
+        "bellrelay_endpoint_intensity_readings", "of the power monitor", labels=["setting"]
+    )
+    declared = GaugeMetricFamily(
+        "bellrelay_endpoint_intensity_declared", "photons per pulse", labels=["setting"]
+    )
+    for each in settings:
+        label = [each["setting"]]
+        if each["relative_variance"] is not None:
+            variance.add_metric(label, each["relative_variance"])
+        total.add_metric(label, each["sum"])
+        readings.add_metric(label, each["readings"])
+        declared.add_metric(label, each["declared"])
+    yield from (variance, total, readings, declared)
