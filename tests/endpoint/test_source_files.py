@@ -135,12 +135,61 @@ def test_identity_and_declaration(folder):
         SourceFiles(folder, 8)
     with pytest.raises(SourceLogError, match="acquisition 6 after 7"):
         writer(folder, acquisition=6)
-    with pytest.raises(SourceLogError, match="another start or declaration"):
-        SourceWriter(folder, 7, 123, 10_000, (0.5, 0.3, 0.05, 0.0), PROBABILITIES)
+    with pytest.raises(SourceLogError, match="another start"):
+        SourceWriter(folder, 7, 124, 10_000, INTENSITIES, PROBABILITIES)
     open_one = writer(folder)
     with pytest.raises(SourceLogError, match="another process"):
         writer(folder)
     open_one.close()
+
+
+OTHER = (0.5, 0.3, 0.05, 0.0)
+
+
+def held(folder, first, end):
+    log = SourceFiles(folder, 7)
+    found = [(h.first_slot, tuple(h.intensities)) for h in log.ladders(first, end)]
+    log.close()
+    return found
+
+
+def test_every_slot_has_the_ladder_that_it_was_sent_by(folder):
+    setting, bit = sent(60)
+    log = writer(folder)
+    log.set_ladder(OTHER, PROBABILITIES)
+    log.set_ladder(INTENSITIES, PROBABILITIES)
+    log.append(0, setting[:20], bit[:20])
+    log.set_ladder(OTHER, PROBABILITIES)
+    log.append(25, setting[25:40], bit[25:40])
+    log.set_ladder(INTENSITIES, PROBABILITIES)
+    log.set_ladder(OTHER, PROBABILITIES)
+    log.append(40, setting[40:50], bit[40:50])
+    log.close()
+    # A sender that dies and comes back with another ladder.
+    again = writer(folder)
+    again.append(50, setting[50:], bit[50:])
+    again.close()
+    assert held(folder, 0, 60) == [(0, INTENSITIES), (20, OTHER), (50, INTENSITIES)]
+    assert held(folder, 0, 20) == [(0, INTENSITIES)]
+    assert held(folder, 30, 50) == [(20, OTHER)]
+    assert held(folder, 49, 51) == [(20, OTHER), (50, INTENSITIES)]
+    with pytest.raises(SlotNotKept):
+        held(folder, 50, 61)
+    log = SourceFiles(folder, 7)
+    got = log.choices(np.arange(25, 60, dtype=np.uint64))
+    assert (got.setting == setting[25:]).all()
+
+
+def test_a_segment_without_a_record_may_change_its_ladder_under_a_reader(folder):
+    setting, bit = sent(10)
+    log = writer(folder)
+    log.skip(0)
+    reader = SourceFiles(folder, 7)
+    log.set_ladder(OTHER, PROBABILITIES)
+    log.append(0, setting, bit)
+    assert [tuple(h.intensities) for h in reader.ladders(0, 10)] == [OTHER]
+    reader.close()
+    log.close()
 
 
 def test_nothing_is_said_of_slots_that_are_not_kept_and_no_choice_is_shown(folder):

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay.distill.ladder import Ladder
+
 from .slot_ranges import Ranges, inside, union
 from .source_log import (
     SETTINGS,
     Choices,
+    HeldLadder,
+    LadderedSource,
     MeasuredSource,
     Reading,
     SlotNotKept,
@@ -34,7 +38,8 @@ class CheckedSource:
     acquisition
         Whose slots it must have.
     intensities, probabilities
-        (4,) float64, declared in the endpoint's configuration: the sender must declare the same.
+        (4,) float64, declared in the endpoint's configuration: the sender must declare the same,
+        unless it records by which of its ladders it sent (:meth:`require_ladder`).
 
     Raises
     ------
@@ -53,17 +58,9 @@ class CheckedSource:
             raise SourceLogError(
                 f"the source has slots of acquisition {log.acquisition}, not of {acquisition}"
             )
-        for name, own, declared in (
-            ("intensities", log.intensities, intensities),
-            ("probabilities", log.probabilities, probabilities),
-        ):
-            if np.shape(own) != (len(SETTINGS),) or not np.allclose(
-                own, declared, rtol=1e-6, atol=1e-9
-            ):
-                raise SourceLogError(
-                    f"the source declares {name} {np.round(own, 6).tolist()}, the configuration "
-                    f"{np.round(declared, 6).tolist()}"
-                )
+        if not isinstance(log, LadderedSource):
+            held = HeldLadder(0, log.intensities, log.probabilities)
+            _require(held, intensities, probabilities, "the configuration")
         self._log = log
 
     def __repr__(self) -> str:
@@ -92,6 +89,27 @@ class CheckedSource:
     @property
     def kept(self) -> tuple[int, int]:
         return self._log.kept
+
+    def require_ladder(self, first: int, end: int, ladder: Ladder) -> None:
+        """Nothing, if all of [first, end) was sent by this ladder, as the sender recorded it.
+
+        Raises
+        ------
+        SourceLogError
+            Any of it was sent by another, or nobody knows by which.
+        """
+        if isinstance(self._log, LadderedSource):
+            try:
+                held = self._log.ladders(first, end)
+            except LookupError as error:
+                raise SlotNotKept(str(error)) from None
+        else:
+            held = [HeldLadder(0, self._log.intensities, self._log.probabilities)]
+        if not held or held[0].first_slot > first:
+            raise SourceLogDamaged(f"the source does not say by which ladder slot {first} was sent")
+        for one in held:
+            what = f"from slot {max(one.first_slot, first)} on, its block"
+            _require(one, ladder.intensities, ladder.probabilities, what)
 
     def choices(self, slots: NDArray[np.uint64]) -> Choices:
         """As the plugin says; SourceLogDamaged if it answers what no sender can have sent."""
@@ -155,5 +173,30 @@ class CheckedSource:
         return [Reading(*_fields(r)) for r in self._log.readings()]
 
 
-def _fields(reading: Reading) -> tuple[int, int, float, float]:
-    return int(reading.time_ns), int(reading.setting), float(reading.mean), float(reading.variance)
+def _fields(reading: Reading) -> tuple[int, int, float, float, str]:
+    return (
+        int(reading.time_ns),
+        int(reading.setting),
+        float(reading.mean),
+        float(reading.variance),
+        str(getattr(reading, "ladder", "")),
+    )
+
+
+def _require(
+    held: HeldLadder,
+    intensities: NDArray[np.float64],
+    probabilities: NDArray[np.float64],
+    who: str,
+) -> None:
+    for name, own, declared in (
+        ("intensities", held.intensities, intensities),
+        ("probabilities", held.probabilities, probabilities),
+    ):
+        if np.shape(own) != (len(SETTINGS),) or not np.allclose(
+            own, declared, rtol=1e-6, atol=1e-9
+        ):
+            raise SourceLogError(
+                f"the source declares {name} {np.round(own, 6).tolist()}, {who} "
+                f"{np.round(declared, 6).tolist()}"
+            )

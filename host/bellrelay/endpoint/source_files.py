@@ -26,6 +26,7 @@ from .source_format import (
 )
 from .source_log import (
     Choices,
+    HeldLadder,
     SlotNotKept,
     SlotRemoved,
     SourceLogDamaged,
@@ -264,6 +265,26 @@ class SourceFiles:
             if segment.end < following and first < following and end > segment.end:
                 raise SourceLogDamaged(f"{segment.path}: damaged from slot {segment.end} on")
         return clipped(gaps, first, end)
+
+    def ladders(self, first: int, end: int) -> list[HeldLadder]:
+        """By which ladders [first, end) was sent, in order: every segment says its own.
+
+        Raises as :meth:`removed`.
+        """
+        with self._lock:
+            self._removed(first, end)
+            held: list[HeldLadder] = []
+            for segment in self._segments:
+                if segment.first >= end:
+                    break
+                header = SegmentHeader.parse(os.pread(segment.file, SEGMENT_HEADER_BYTES, 0))
+                one = HeldLadder(
+                    segment.first, np.array(header.intensities), np.array(header.probabilities)
+                )
+                if segment.first <= first:
+                    held = []
+                held.append(one)
+            return held
 
     def sent(self, first: int, end: int) -> int:
         """Pulses sent in [first, end) and recorded: its slots less the removed ones.

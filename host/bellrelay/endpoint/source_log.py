@@ -21,6 +21,8 @@ __all__ = [
     "SETTINGS",
     "SIGNAL",
     "Choices",
+    "HeldLadder",
+    "LadderedSource",
     "MeasuredSource",
     "Reading",
     "SlotNotKept",
@@ -160,18 +162,46 @@ def sent_between(log: SourceLog, first: int, end: int) -> tuple[int, int] | None
 
 
 @dataclass(frozen=True)
+class HeldLadder:
+    """By which ladder the sender sent from a slot on: (4,) float64 each, as it declares them."""
+
+    first_slot: int
+    intensities: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
+
+
+@runtime_checkable
+class LadderedSource(Protocol):
+    """A source log whose sender may change its ladder within an acquisition.
+
+    Of any other, the one that it declares held in every slot.
+    """
+
+    def ladders(self, first: int, end: int) -> list[HeldLadder]:
+        """Ladders by which [first, end) was sent, in order; the first may begin before.
+
+        Raises
+        ------
+        SlotNotKept, SourceLogDamaged
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class Reading:
     """What a power monitor says of one setting.
 
     time_ns: UTC nanoseconds of its end. setting: index in the ladder. mean: photons per pulse,
     averaged over many pulses. variance: relative variance of single pulses around that mean,
-    (sigma / mean)**2; 0 where the monitor cannot see single pulses.
+    (sigma / mean)**2; 0 where the monitor cannot see single pulses. ladder: name of the ladder that
+    was sent meanwhile (:func:`~.block_parameters.ladder_name`); empty: that of the configuration.
     """
 
     time_ns: int
     setting: int
     mean: float
     variance: float = 0.0
+    ladder: str = ""
 
 
 @runtime_checkable

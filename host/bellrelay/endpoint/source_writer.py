@@ -55,7 +55,7 @@ class SourceWriter:
         UTC nanoseconds of slot 0, and picoseconds of a slot: so that it is known when a block was
         sent. 0 if not known.
     intensities, probabilities
-        (4,): as declared.
+        (4,): as declared, of what is recorded from here on.
     segment_slots, chunk_slots
         Slots of a file (a hundred million or so) and of what one CRC covers.
     retention_bytes
@@ -71,7 +71,7 @@ class SourceWriter:
     Raises
     ------
     SourceLogError
-        An acquisition that has gone by, another declaration within one, or another writer.
+        An acquisition that has gone by, another start within one, or another writer.
     OSError
         The directory cannot be used, or others may read it.
     """
@@ -104,6 +104,8 @@ class SourceWriter:
             _declared(probabilities),
         )
         self._file = self._lock = -1
+        self._segment = self._header
+        self._segment_first = -1
         self._failed = False
         self.next_slot = self.torn_bytes = 0
         private_directory(directory)
@@ -151,8 +153,13 @@ class SourceWriter:
             return False
         self._file = file
         there = SegmentHeader.parse(os.pread(file, SEGMENT_HEADER_BYTES, 0))
-        if replace(there, first_slot=0) != self._header:
-            raise SourceLogError(f"{path}: another start or declaration within one acquisition")
+        own = self._header
+        undeclared = replace(
+            there, first_slot=0, intensities=own.intensities, probabilities=own.probabilities
+        )
+        if undeclared != own:
+            raise SourceLogError(f"{path}: another start within one acquisition")
+        self._segment = there
         end = SEGMENT_HEADER_BYTES
         self._segment_first = self.next_slot = there.first_slot
         for offset, chunk in walk_chunks(file, end, size):
@@ -168,6 +175,17 @@ class SourceWriter:
         os.fsync(file)
         self._offset = end
         return True
+
+    def set_ladder(self, intensities: ArrayLike, probabilities: ArrayLike) -> None:
+        """What is recorded from here on was sent by this ladder: (4,) each.
+
+        ValueError: not four of each.
+        """
+        self._header = replace(
+            self._header,
+            intensities=_declared(intensities),
+            probabilities=_declared(probabilities),
+        )
 
     def append(self, first_slot: int, setting: NDArray[np.uint8], bit: NDArray[np.uint8]) -> None:
         """Records of consecutive slots; not durable before :meth:`sync`.
@@ -214,7 +232,13 @@ class SourceWriter:
     def _write(self, first: int, slots: int, chunk: bytes) -> None:
         if self._failed:
             raise OSError(errno.EIO, "the source log failed before", str(self.directory))
-        if self._file < 0 or first + slots - self._segment_first > self._segment_slots:
+        full = first + slots - self._segment_first > self._segment_slots
+        if (
+            self._file < 0
+            or full
+            or self._segment != replace(self._header, first_slot=self._segment_first)
+        ):
+            # Slots that were left out before a new ladder were sent by neither.
             self._begin_segment(self.next_slot)
         rest = memoryview(chunk)
         try:
@@ -229,17 +253,24 @@ class SourceWriter:
         self.next_slot = first + slots
 
     def _begin_segment(self, first: int) -> None:
+        header = replace(self._header, first_slot=first)
+        if self._file >= 0 and first == self._segment_first:
+            # It has no record yet: it may have another ladder, and needs no other file.
+            os.pwrite(self._file, header.encode(), 0)
+            os.fsync(self._file)
+            self._segment = header
+            return
         if self._file >= 0:
             self.sync()
             os.close(self._file)
             self._file = -1
-        header = replace(self._header, first_slot=first)
         path = segment_path(self.directory, header.acquisition, first)
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o600)
         os.write(self._file, header.encode())
         os.fsync(self._file)
         sync_directory(self.directory)
+        self._segment = header
         self._segment_first = first
         self._offset = SEGMENT_HEADER_BYTES
         self._trim()
