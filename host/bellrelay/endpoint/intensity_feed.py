@@ -2,15 +2,18 @@
 
 A line per reading, fields separated by spaces or tabs::
 
-    <UTC nanoseconds> <setting> <photons per pulse> [<relative variance of single pulses>]
+    <UTC nanoseconds> <setting> <photons per pulse> [<variance> [<ladder>]]
 
-The setting is ``s``, ``mu``, ``nu`` or ``o``. Empty lines and lines that begin with ``#`` say
+The setting is ``s``, ``mu``, ``nu`` or ``o``; the variance that of single pulses, relative. The
+ladder is the name of the one that was sent meanwhile, eight hexadecimal digits, as the sender was
+told it; that of the configuration need not be said. Empty lines and lines that begin with ``#`` say
 nothing. A line counts once its newline is there. The file may be replaced (rotated) or begun anew.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from bellrelay.distill.ladder import SETTINGS
@@ -22,6 +25,7 @@ __all__ = ["ReadingsFile", "format_reading", "parse_reading"]
 _FROM_END = 16 << 20
 """Of a file that is there already, so much is read: a block may have been sent some time ago."""
 _LONGEST_LINE = 1 << 12
+_LADDER = re.compile(r"[0-9a-f]{8}")
 
 
 def parse_reading(line: str) -> Reading | None:
@@ -35,17 +39,26 @@ def parse_reading(line: str) -> Reading | None:
     fields = line.split()
     if not fields or fields[0].startswith("#"):
         return None
-    if len(fields) not in (3, 4):
-        raise ValueError(f"{len(fields)} fields, not 3 or 4")
-    time_ns, setting, *numbers = fields
+    if not 3 <= len(fields) <= 5:
+        raise ValueError(f"{len(fields)} fields, not 3 to 5")
+    time_ns, setting, *numbers = fields[:4]
+    ladder = fields[4] if len(fields) == 5 else ""
+    if ladder and not _LADDER.fullmatch(ladder):
+        raise ValueError(f"{ladder!r} is no name of a ladder")
     if setting not in SETTINGS:
         raise ValueError(f"setting {setting!r}, not one of {', '.join(SETTINGS)}")
-    return Reading(int(time_ns), SETTINGS.index(setting), *map(float, numbers))
+    mean, *variance = map(float, numbers)
+    return Reading(
+        int(time_ns), SETTINGS.index(setting), mean, variance[0] if variance else 0.0, ladder
+    )
 
 
 def format_reading(reading: Reading) -> str:
     """The line of a reading, newline included."""
-    return f"{reading.time_ns} {SETTINGS[reading.setting]} {reading.mean!r} {reading.variance!r}\n"
+    numbers = f"{reading.mean!r} {reading.variance!r}"
+    return (
+        f"{reading.time_ns} {SETTINGS[reading.setting]} {numbers} {reading.ladder}".rstrip() + "\n"
+    )
 
 
 class ReadingsFile:

@@ -79,10 +79,21 @@ class IntensityMonitor:
         Declared. A vacuum with ``vacuum_limit`` is held to that.
     allowed
         Most that the other settings may deviate.
+    steady
+        Whether the ladder is sent all the time. Of one that is sent now and then, a moment is no
+        fault in which nothing can be said of it; but at the end of a block something must be.
     """
 
-    def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder, allowed: float) -> None:
+    def __init__(
+        self,
+        settings: IntensityMonitorSettings,
+        ladder: Ladder,
+        allowed: float,
+        *,
+        steady: bool = True,
+    ) -> None:
         self._settings = settings
+        self._steady = steady
         self._ladder = ladder
         self._allowed = allowed
         # Of these nothing but the most light counts.
@@ -93,8 +104,8 @@ class IntensityMonitor:
         self._readings: list[_Series] = [
             (np.empty(0, np.int64), np.empty(0), np.empty(0)) for _ in SETTINGS
         ]
-        # (time of a look, deviation then, fault then).
-        self._looks: deque[tuple[int, float, str | None]] = deque()
+        # (time of a look, deviation then, fault then, whether there were enough fresh readings).
+        self._looks: deque[tuple[int, float, str | None, bool]] = deque()
         self.states: tuple[SettingState, ...] = ()
         self._totals = np.zeros((len(SETTINGS), 2))
 
@@ -170,7 +181,14 @@ class IntensityMonitor:
         fault = problem or next((s.fault for s in self.states if s.fault is not None), None)
         lit = [s.deviation for s, dark in zip(self.states, self._dark, strict=True) if not dark]
         deviation = max(lit)
-        self._looks.append((time_ns, deviation, fault))
+        longest = self._settings.max_age_s * _NS
+        enough = all(
+            s.readings >= self._settings.min_readings
+            and time_ns - int(times[int(np.searchsorted(times, time_ns, side="right")) - 1])
+            <= longest
+            for s, (times, _, _) in zip(self.states, self._readings, strict=True)
+        )
+        self._looks.append((time_ns, deviation, fault, enough))
 
     def _problem(self, reading: Reading, now_ns: int) -> str | None:
         if not 0 <= reading.setting < len(SETTINGS):
@@ -250,7 +268,14 @@ class IntensityMonitor:
             raise IntensityFault(
                 f"intensities were not measured for more than {self._settings.max_age_s:g} s"
             )
-        for _, _, fault in looks:
-            if fault is not None:
-                raise IntensityFault(fault)
+        if not self._steady:
+            looks = [look for look in looks if look[3]]
+            at_end = next((look for look in self._looks if look[0] >= until_ns), None)
+            if at_end is None or not at_end[3]:
+                why = None if at_end is None else at_end[2]
+                raise IntensityFault(why or "intensities were not measured to the end")
+            looks.append(at_end)
+        for look in looks:
+            if look[2] is not None:
+                raise IntensityFault(look[2])
         return max(look[1] for look in looks)

@@ -6,6 +6,7 @@ import time
 
 from bellrelay.distill.ladder import Ladder
 
+from .block_parameters import ladder_name
 from .checked_source import CheckedSource
 from .config import IntensityMonitorSettings
 from .intensity_feed import ReadingsFile
@@ -25,6 +26,11 @@ class IntensityWatch:
     ----------
     settings, ladder, allowed
         Of this endpoint's sender; see :class:`~.intensity_monitor.IntensityMonitor`.
+
+    Attributes
+    ----------
+    monitor : IntensityMonitor
+        Of the configuration's ladder. Other ladders that are sent now and then have one each.
     """
 
     def __init__(self, settings: IntensityMonitorSettings, ladder: Ladder, allowed: float) -> None:
@@ -34,6 +40,14 @@ class IntensityWatch:
         self._ladder = ladder
         self._file = ReadingsFile(settings.file) if settings.file is not None else None
         self._source: CheckedSource | None = None
+        self._others: dict[str, IntensityMonitor] = {}
+
+    def expect(self, ladder: Ladder, allowed: float) -> None:
+        """This ladder is sent, too, from now on: what is measured of it is kept."""
+        name = ladder_name(ladder)
+        if self.measured and name != ladder_name(self._ladder) and name not in self._others:
+            monitor = IntensityMonitor(self._settings, ladder, allowed, steady=False)
+            self._others[name] = monitor
 
     def attach(self, source: CheckedSource) -> None:
         """The source of the acquisition that is under way; it may bring readings."""
@@ -55,10 +69,15 @@ class IntensityWatch:
             readings = self._file.read()
         elif self._source is not None:
             readings = self._source.readings()
-        return self.monitor.update(readings, now)
+        own = ladder_name(self._ladder)
+        for name, monitor in self._others.items():
+            monitor.update([r for r in readings if r.ladder == name], now)
+        return self.monitor.update([r for r in readings if r.ladder in ("", own)], now)
 
-    def deviation(self, since_ns: int, until_ns: int) -> float:
+    def deviation(self, since_ns: int, until_ns: int, ladder: Ladder | None = None) -> float:
         """What bounds must take as the relative deviation of any setting between.
+
+        ladder : by which was sent; None: the configuration's.
 
         What is declared, or what was measured if that is more; at most what is allowed.
 
@@ -67,10 +86,15 @@ class IntensityWatch:
         IntensityFault
             It is not guaranteed; the message names setting and cause.
         """
+        ladder = ladder or self._ladder
         if not self.measured:
-            return self._ladder.deviation
+            return ladder.deviation
+        name = ladder_name(ladder)
+        monitor = self.monitor if name == ladder_name(self._ladder) else self._others.get(name)
+        if monitor is None:
+            raise IntensityFault(f"nobody has measured ladder {name}")
         try:
-            return max(self._ladder.deviation, self.monitor.deviation(since_ns, until_ns))
+            return max(ladder.deviation, monitor.deviation(since_ns, until_ns))
         except IntensityFault as fault:
             if self._file is not None and self._file.malformed:
                 raise IntensityFault(

@@ -9,13 +9,24 @@ Nothing that is asked here may depend on a choice of the sender's that is still 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from importlib.metadata import entry_points
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
+
+from bellrelay.distill.ladder import Ladder
 
 from .config import EndpointConfig
 
-__all__ = ["GROUP", "NoSender", "Sender", "SenderCannot", "load_sender"]
+__all__ = [
+    "GROUP",
+    "LadderFrom",
+    "LadderSender",
+    "NoSender",
+    "Sender",
+    "SenderCannot",
+    "load_sender",
+]
 
 GROUP = "bellrelay.senders"
 
@@ -49,6 +60,31 @@ class Sender(Protocol):
 
     def direct(self, relay_id: str) -> None:
         """Send to this relay and to no other."""
+        ...
+
+
+@dataclass(frozen=True)
+class LadderFrom:
+    """From this slot on, this ladder; by this name it is called in records and readings."""
+
+    first_slot: int
+    name: str
+    ladder: Ladder
+
+
+@runtime_checkable
+class LadderSender(Protocol):
+    """A sender that may change its ladder from one slot to the next, and records by which it sent.
+
+    Which slots those are is fixed, and told, before any of them is sent.
+    """
+
+    def set_ladders(self, relay_id: str, acquisition: int, ladders: Sequence[LadderFrom]) -> None:
+        """In this order, each until the next begins, the last one for ever.
+
+        It replaces what was told of these and later slots; slots that have been sent stay as they
+        were sent. SenderCannot: not these intensities, or not so soon.
+        """
         ...
 
 

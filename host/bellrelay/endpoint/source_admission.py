@@ -6,6 +6,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from bellrelay.distill.ladder import Ladder
+
 from .block import BlockAborted, BlockId, Cause
 from .checked_source import CheckedSource
 from .config import EndpointConfig
@@ -34,6 +36,8 @@ class SourceAdmission:
     begun_ns
         UTC nanoseconds of the time when a block began, of which the source does not know when it
         was sent.
+    ladder_of
+        By which ladder our sender sends a block; None: the configuration's, in every block.
     undeclared
         Times in which the sender was asked for other intensities than it declares.
 
@@ -49,7 +53,10 @@ class SourceAdmission:
         config: EndpointConfig,
         begun_ns: Callable[[BlockId], int],
         undeclared: UndeclaredTimes | None = None,
+        ladder_of: Callable[[BlockId], Ladder] | None = None,
     ) -> None:
+        own = config.own_ladder
+        self._ladder_of = ladder_of or (lambda _block: own)
         self.health = SourceHealth(config.random_health, config.own_ladder.probabilities)
         self.intensities = IntensityWatch(
             config.intensity_monitor, config.own_ladder, config.own_settings.most_deviation
@@ -76,8 +83,11 @@ class SourceAdmission:
                     raise BlockAborted(Cause.SOURCE_RECORD, f"slots before {oldest} are forgotten")
                 if end <= first:
                     raise BlockAborted(Cause.SOURCE_RECORD, "nothing of the block was recorded")
-                deviation = self._deviation(block, source, first, end)
-                self.health.check(source, first, end)
+                ladder = self._ladder_of(block)
+                if isinstance(source, CheckedSource):
+                    source.require_ladder(first, end, ladder)
+                deviation = self._deviation(block, source, first, end, ladder)
+                self.health.check(source, first, end, ladder.probabilities)
                 return deviation
             except IntensityFault as fault:
                 raise BlockAborted(Cause.INTENSITY, str(fault)) from None
@@ -97,7 +107,9 @@ class SourceAdmission:
         with self._lock:
             self.intensities.poll()
 
-    def _deviation(self, block: BlockId, source: SourceLog, first: int, end: int) -> float:
+    def _deviation(
+        self, block: BlockId, source: SourceLog, first: int, end: int, ladder: Ladder
+    ) -> float:
         if isinstance(source, CheckedSource):
             self.intensities.attach(source)
         now = time.time_ns()
@@ -112,4 +124,4 @@ class SourceAdmission:
             self.intensities.poll(now)
         except OSError as error:
             raise IntensityFault(f"readings cannot be read: {error.strerror}") from None
-        return self.intensities.deviation(*sent)
+        return self.intensities.deviation(*sent, ladder)

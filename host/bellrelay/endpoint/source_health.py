@@ -31,6 +31,7 @@ __all__ = ["RandomAlarm", "SourceHealth"]
 
 _CHUNK = 1 << 20
 _REMEMBERED = 4096
+_SettingTests = tuple[tuple[str, RepetitionCount | AdaptiveProportion], ...]
 
 
 class RandomAlarm(Exception):
@@ -65,28 +66,44 @@ class SourceHealth:
     def restart(self) -> None:
         """Begin anew, as at the start; somebody has looked at the sender."""
         s = self._settings
-        claimed = s.setting_min_entropy
-        if claimed is None:
-            claimed = -math.log2(float(self._probabilities.max()))
         self._bit_tests = (
             ("repetition count", RepetitionCount(s.bit_min_entropy, s.alpha)),
             ("adaptive proportion", AdaptiveProportion(s.bit_min_entropy, s.alpha, BINARY_WINDOW)),
         )
-        self._setting_tests = (
-            ("repetition count", RepetitionCount(claimed, s.alpha)),
-            ("adaptive proportion", AdaptiveProportion(claimed, s.alpha, OTHER_WINDOW)),
-        )
-        self._shares = ChoiceShares(self._probabilities, s.share_alpha)
+        self._of_ladders: dict[bytes, tuple[_SettingTests, ChoiceShares]] = {}
         self._reused = ReusedChoices()
         self._passed: OrderedDict[tuple[int, int, int], int] = OrderedDict()
         self.alarm = None
         self.tested = 0
 
-    def check(self, source: SourceLog, first: int, end: int) -> int:
+    def _tests_of(self, probabilities: NDArray[np.float64]) -> tuple[_SettingTests, ChoiceShares]:
+        """Each ladder's settings come as often as its own declaration says."""
+        key = probabilities.tobytes()
+        if key not in self._of_ladders:
+            s = self._settings
+            claimed = s.setting_min_entropy
+            if claimed is None:
+                claimed = -math.log2(float(probabilities.max()))
+            tests = (
+                ("repetition count", RepetitionCount(claimed, s.alpha)),
+                ("adaptive proportion", AdaptiveProportion(claimed, s.alpha, OTHER_WINDOW)),
+            )
+            self._of_ladders[key] = (tests, ChoiceShares(probabilities, s.share_alpha))
+        return self._of_ladders[key]
+
+    def check(
+        self,
+        source: SourceLog,
+        first: int,
+        end: int,
+        probabilities: NDArray[np.float64] | None = None,
+    ) -> int:
         """Test a piece of a block, slots [first, end); returns the number of slots tested.
 
         A block that has passed, and begins anew after a break, is not tested a second time: its
         choices would be found to come again.
+
+        probabilities : (4,): declared of the block's ladder; None: as at the start.
 
         Raises
         ------
@@ -100,14 +117,16 @@ class SourceHealth:
         range_ = (source.acquisition, first, end)
         if range_ in self._passed:
             return self._passed[range_]
-        for _, test in (*self._bit_tests, *self._setting_tests):
+        declared = self._probabilities if probabilities is None else probabilities
+        setting_tests, shares = self._tests_of(declared)
+        for _, test in (*self._bit_tests, *setting_tests):
             test.restart()
         count = 0
         for slots in self._piece(source, first, end):
             choices = source.choices(slots)
             count += len(slots)
             self.tested += len(slots)
-            self.alarm = self._look(choices.setting, choices.bit)
+            self.alarm = self._look(choices.setting, choices.bit, setting_tests, shares)
             if self.alarm is not None:
                 raise RandomAlarm(self.alarm)
         if count < min(STARTUP_SAMPLES, end - first):
@@ -117,15 +136,21 @@ class SourceHealth:
             self._passed.popitem(last=False)
         return count
 
-    def _look(self, setting: NDArray[np.uint8], bit: NDArray[np.uint8]) -> str | None:
+    def _look(
+        self,
+        setting: NDArray[np.uint8],
+        bit: NDArray[np.uint8],
+        setting_tests: _SettingTests,
+        shares: ChoiceShares,
+    ) -> str | None:
         for samples, what, tests in (
             (bit, "bits", self._bit_tests),
-            (setting, "settings", self._setting_tests),
+            (setting, "settings", setting_tests),
         ):
             for name, test in tests:
                 if test.feed(samples) is not None:
                     return f"{name} test of the {what}: alarm at cutoff {test.cutoff}"
-        wrong = self._shares.feed(setting, bit)
+        wrong = shares.feed(setting, bit)
         if wrong is not None:
             return f"shares: {wrong}"
         if self._reused.feed(bit):
