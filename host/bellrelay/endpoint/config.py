@@ -24,9 +24,11 @@ from bellrelay.settings.model import (
     is_loopback,
 )
 from bellrelay.settings.peer import PeerSettings
+from bellrelay.wire.tracking import TrackingSlots
 
 __all__ = [
     "BlockSettings",
+    "ChangeSettings",
     "EndpointConfig",
     "IntensityMonitorSettings",
     "KeyPoolSettings",
@@ -39,6 +41,8 @@ __all__ = [
     "SenderSettings",
     "SourceSettings",
     "StoreSettings",
+    "TrackingSettings",
+    "TrackingSlotsSettings",
     "WatchActions",
     "WatchSettings",
     "check_endpoint_config",
@@ -189,6 +193,79 @@ class BlockSettings(Model):
     )
 
 
+class TrackingSlotsSettings(Model):
+    """Slots that make no key, and whose settings may steer: `slot % every < length`.
+
+    The same on both sides, and in the relay's configuration.
+    """
+
+    every: Annotated[int, between(2, 10**12, "slots")] = Field(
+        default=250_000, description="distance from one range of them to the next"
+    )
+    length: Annotated[int, between(0, 10**9, "slots, 0 none")] = Field(
+        default=0, description="slots of a range, at most half of every"
+    )
+
+    def schedule(self) -> TrackingSlots:
+        """As both sides hold it; ValueError if it contradicts itself."""
+        return TrackingSlots(self.every, self.length)
+
+
+class TrackingSettings(Model):
+    """Where this sender's light is in the slot, and what is done about it."""
+
+    slot_period_ps: Annotated[float, between(1000.0, (1 << 24) - 1, "ps")] = Field(
+        description="slot period, as the relay has it"
+    )
+    centres_ps: tuple[float, ...] = Field(
+        min_length=1,
+        max_length=2,
+        description="middle of the pulses of a slot, and of the relay's windows: one, or early and "
+        "late",
+    )
+    width_ps: Annotated[float, between(1.0, 1e6, "ps")] = Field(
+        description="standard deviation of arrival times, detectors included"
+    )
+    bin_ps: Annotated[int, between(1, 16384, "ps")] = Field(
+        default=16, description="resolution of the histograms that delays are found in"
+    )
+    window_s: Annotated[float, between(0.05, 600.0, "s of link time")] = Field(
+        default=5.0, description="time whose clicks make one measurement"
+    )
+    steer: bool = Field(
+        default=False,
+        description="whether the sender's delay is moved; of two endpoints behind a relay that "
+        "follows the light, one only",
+    )
+    aim: Literal["other", "middle"] = Field(
+        default="other",
+        description="`other`: where the other sender's pulses are, behind a relay that follows the "
+        "light; `middle`: the middle of the windows, behind one that follows a reference",
+    )
+    range_ps: Annotated[float, between(1.0, 1e7, "ps")] = Field(
+        default=50_000.0, description="the delay stays within plus and minus this"
+    )
+    slew_ps_per_s: Annotated[float, between(0.1, 1e6, "ps/s")] = Field(
+        default=100.0, description="it is moved no faster"
+    )
+    step_ps: Annotated[float, between(0.001, 1000.0, "ps")] = Field(
+        default=1.0, description="smallest step of the sender's delay"
+    )
+    settle_s: Annotated[float, between(0.1, 600.0, "s")] = Field(
+        default=10.0, description="time constant with which an offset dies out"
+    )
+    drift_ps_per_s: Annotated[float, between(0.001, 1000.0, "ps/s")] = Field(
+        default=10.0, description="what the fibre may drift by, one standard deviation"
+    )
+    locked_ps: Annotated[float, between(1.0, 1e5, "ps")] = Field(
+        default=100.0, description="a loop that is locked is not further off"
+    )
+    holdover_ps: Annotated[float, between(1.0, 1e5, "ps")] = Field(
+        default=100.0,
+        description="without a measurement the last rate is held until the error may be this",
+    )
+
+
 class SecuritySettings(Model):
     """Epsilons of every block, and rules that are fixed before any data."""
 
@@ -305,6 +382,43 @@ def _url(value: Any) -> Any:
 Url = Annotated[str, BeforeValidator(_url), WithJsonSchema({"type": "string"})]
 
 
+class ChangeSettings(Model):
+    """Changes of intensities while the link runs: on trial in a share of the blocks first."""
+
+    directory: Path = Field(
+        description="where versions are kept, with who, when, why and what became of them"
+    )
+    lead_blocks: Annotated[int, between(1, 1_000_000, "blocks")] = Field(
+        default=4,
+        description="blocks from a decision to the first block that it is about: so long at most "
+        "may the sender need to be told, and the announcements to come",
+    )
+    min_blocks: Annotated[int, between(3, 100_000, "blocks")] = Field(
+        default=8, description="blocks of the candidate, and of the others, before any comparison"
+    )
+    key_rate_tolerance: Annotated[float, between(0.0, 0.5)] = Field(
+        default=0.02,
+        description="relative: a candidate must be shown to lose less than this of the key per "
+        "pulse, and goes when it is shown to lose more",
+    )
+    qber_tolerance: Annotated[float, between(0.0, 0.1)] = Field(
+        default=0.002, description="the same of the error rate in Z, absolute"
+    )
+    false_decision: Annotated[float, between(1e-9, 0.1)] = Field(
+        default=1e-3,
+        description="probability that a candidate within both tolerances is taken back for them, "
+        "and that one beyond them is promoted, over a whole trial",
+    )
+    most_aborts: Annotated[int, between(0, 1000, "blocks")] = Field(
+        default=2,
+        description="blocks of the candidate that may end without key for a cause that may be its "
+        "own; one more, and it goes",
+    )
+    patience_s: Annotated[float, between(1.0, 365 * 86400.0, "s")] = Field(
+        default=86400.0, description="a candidate that is not promoted within this time goes"
+    )
+
+
 class WatchActions(Model):
     """What may be done about a fault without asking anybody; false: it is told, and left to people.
 
@@ -365,6 +479,8 @@ class EndpointConfig(FileModel):
     alice: LadderSettings
     bob: LadderSettings
     block: BlockSettings
+    tracking_slots: TrackingSlotsSettings = TrackingSlotsSettings()
+    tracking: TrackingSettings | None = None
     security: SecuritySettings = SecuritySettings()
     reconcile: ReconcileSettings = ReconcileSettings()
     store: StoreSettings
@@ -375,6 +491,7 @@ class EndpointConfig(FileModel):
         default=2, description="threads that compute: estimation, correction, amplification"
     )
     health: Health = Health()
+    changes: ChangeSettings | None = None
     watch: WatchSettings | None = None
 
     @property
@@ -408,6 +525,7 @@ class EndpointConfig(FileModel):
                 replace(ladder, deviation=most)
             except ValueError as error:
                 out.append((key, most, str(error)))
+        out += self._tracking_faults()
         fixed = self.security.length_rule == "fixed"
         if fixed != (self.security.fixed_length_bits is not None):
             out.append(
@@ -446,6 +564,26 @@ class EndpointConfig(FileModel):
                         "more than 0 where light is measured: no reading shows that there is none",
                     )
                 )
+        return out
+
+    def _tracking_faults(self) -> list[tuple[str, object, str]]:
+        out: list[tuple[str, object, str]] = []
+        slots, tracking = self.tracking_slots, self.tracking
+        try:
+            slots.schedule()
+        except ValueError:
+            out.append(("tracking_slots.length", slots.length, "at most half of every"))
+        if tracking is None:
+            return out
+        if not slots.length:
+            out.append(("tracking_slots.length", 0, "more than 0 with tracking"))
+        inside = [0.0 <= c < tracking.slot_period_ps for c in tracking.centres_ps]
+        if not all(inside) or list(tracking.centres_ps) != sorted(set(tracking.centres_ps)):
+            out.append(
+                ("tracking.centres_ps", list(tracking.centres_ps), "places in the slot, in order")
+            )
+        if tracking.steer and self.sender is None:
+            out.append(("tracking.steer", True, "false without a sender"))
         return out
 
 

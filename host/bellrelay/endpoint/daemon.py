@@ -26,22 +26,26 @@ from bellrelay.service.tls import client_context
 from bellrelay.settings.model import split_address
 from bellrelay.wire.messages import Subscribe
 
-from .agreement import agreement_of
+from .agreement import Agreement, agreement_of
 from .announcement_rules import BlockBegun
 from .announcements import AnnouncementFollower
 from .block import BlockId, may_restart
 from .block_figures import BlockFigures
+from .block_parameters import BlockParameters
 from .block_store import BlockStore
 from .companion import EndpointCompanion
 from .config import EndpointConfig, RelaySettings
 from .declared_sender import DeclaredSender
 from .key_pool import KeyPool, KeyPoolError, Reserve
+from .ladder_schedule import LadderSchedule
 from .metrics import endpoint_metrics
+from .parameter_plan import ParameterPlan
+from .parameter_talk import ParameterTalk
 from .peer_channel import PeerChannel
 from .peer_session import PeerSession
 from .pipeline import Pipeline, PipelineSettings
 from .pool_account import PoolAccount
-from .sender_plugin import SenderCannot, load_sender
+from .sender_plugin import Sender, SenderCannot, load_sender
 from .source_admission import SourceAdmission
 from .source_plugin import load_source
 from .undeclared_times import UndeclaredTimes
@@ -90,6 +94,8 @@ class EndpointDaemon:
     pipeline : Pipeline
     sender : DeclaredSender
         What companions ask it for.
+    parameters : ParameterTalk
+        By which blocks are sent, and how that changes.
     failed : asyncio.Future[BaseException]
         Done once the daemon cannot go on; its result is why.
     """
@@ -131,12 +137,16 @@ class EndpointDaemon:
         executor = ThreadPoolExecutor(config.workers, thread_name_prefix="compute")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
         undeclared = UndeclaredTimes(config.store.directory / "undeclared.json")
-        self.admission = SourceAdmission(config, self._begun_ns, undeclared)
-        self.sender = DeclaredSender(load_sender(config), undeclared)
+        self.admission = SourceAdmission(
+            config, self._begun_ns, undeclared, lambda block: self._parameters(block).ladder(role)
+        )
+        sender = load_sender(config)
+        self.sender = DeclaredSender(sender, undeclared)
         try:
             await asyncio.to_thread(self.sender.begin)
         except (SenderCannot, OSError) as error:
             _log.error("sender not as declared: no key", why=str(error))
+        self._plan_parameters(config, role, agreement, sender)
         self.pipeline = Pipeline(
             role,
             agreement,
@@ -155,6 +165,7 @@ class EndpointDaemon:
                 admit=self.admission,
                 stored=self.account.stored,
                 shared=self.account.shared,
+                parameters=self.parameters,
             ),
         )
         stack.callback(self.pipeline.close)
@@ -175,7 +186,7 @@ class EndpointDaemon:
         stack.push_async_callback(self.health.stop)
         stack.push_async_callback(background.end)
         work = [self.pipeline.run(), self.channel.run()]
-        work += [self._poll_monitor(), self._rotate_keys()]
+        work += [self._poll_monitor(), self._rotate_keys(), self._tell_sender()]
         work += [companion.run(self) for companion in self._companions]
         if store.quarantined(config.relay.id) is None:
             work.append(self.follower.run(self.pipeline))
@@ -200,6 +211,55 @@ class EndpointDaemon:
                 await asyncio.to_thread(self.admission.poll)
             except OSError as error:
                 _log.warning("power monitor not readable", why=str(error))
+
+    def _plan_parameters(
+        self, config: EndpointConfig, role: Role, agreement: Agreement, sender: Sender
+    ) -> None:
+        path = config.store.directory / "parameters.json"
+        plan = ParameterPlan(path, agreement.parameters, agreement.digest)
+        if plan.given_up:
+            _log.warning("configuration changed: parameters are those of the file", plan=str(path))
+        self.ladders = LadderSchedule(plan, role, config.block.slots, sender, self._coming)
+
+        def objection(parameters: BlockParameters) -> str | None:
+            if config.changes is None:
+                return f"{config.endpoint_id} takes no other parameters: it has no changes key"
+            return self.ladders.objection(parameters)
+
+        lead = 1 if config.changes is None else config.changes.lead_blocks
+        self.parameters = ParameterTalk(role, plan, self._coming, lead, objection)
+
+    def _coming(self) -> dict[str, BlockId]:
+        """By relay, the block after the one that is being announced."""
+        row = self.store.latest()
+        relay = self.config.relay.id
+        if row is None:
+            return {relay: BlockId(0, 0)}
+        return {relay: BlockId(row.block.acquisition, row.block.index + 1)}
+
+    def _parameters(self, block: BlockId) -> BlockParameters:
+        return self.parameters.plan.parameters(self.config.relay.id, block)
+
+    async def _tell_sender(self) -> None:
+        """By which ladder it sends blocks to come; and the monitor, what it will see."""
+        more = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(more.set)
+
+        self.parameters.changed = changed
+        plan, role = self.parameters.plan, Role(self.config.role)
+        while True:
+            more.clear()
+            epoch = plan.last
+            for parameters in () if epoch is None else epoch.sets:
+                limit = parameters.alice_limit if role is Role.ALICE else parameters.bob_limit
+                self.admission.expect(parameters.ladder(role), limit)
+            await asyncio.to_thread(self.ladders.tell)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_S):
+                    await more.wait()
 
     async def _rotate_keys(self) -> None:
         while True:
@@ -253,6 +313,7 @@ class EndpointDaemon:
             "authentication_failures": self.channel.alarms,
             "intensities": self.admission.intensities.monitor.totals(),
             "sender": self.sender.status(),
+            "parameters": self.ladders.status(),
             "alarms": self.pipeline.alarms + self.channel.alarms,
             **{c.name: dict(c.status()) for c in self._companions},
         }

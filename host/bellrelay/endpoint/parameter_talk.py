@@ -22,6 +22,7 @@ import structlog
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.wire.peer_messages import Change, PeerMessageError
 
+from .agreement import Agreement
 from .block import BlockId
 from .block_parameters import BlockParameters
 from .parameter_plan import Epoch, ParameterPlan
@@ -134,6 +135,14 @@ class ParameterTalk:
         return Change({"ask": "roll-back", "why": why[:_LONGEST]})
 
     # --------------------------------------------------------------------------- both sides
+
+    def of_block(self, agreement: Agreement, block: BlockId) -> BlockParameters:
+        """By which parameters our sender sends a block."""
+        return self.plan.parameters(agreement.relay_id, block)
+
+    def known(self, _agreement: Agreement, digest: bytes) -> BlockParameters | None:
+        """Parameters that both endpoints hold, by their digest."""
+        return self.plan.known(digest)
 
     def greeting(self) -> list[Change]:
         """What is said at the begin of a session."""

@@ -96,6 +96,11 @@ class SourceAdmission:
             except SourceLogError as error:
                 raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
 
+    def expect(self, ladder: Ladder, allowed: float) -> None:
+        """The sender sends by this ladder, too, from now on; see :meth:`IntensityWatch.expect`."""
+        with self._lock:
+            self.intensities.expect(ladder, allowed)
+
     def poll(self) -> None:
         """Take what the power monitor has measured; now and then, whether blocks come or not.
 
