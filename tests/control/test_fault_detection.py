@@ -1,4 +1,7 @@
-"""Every fault, simulated: seen within its time, ranked first, and gone again once it is mended."""
+"""Every fault, simulated: seen within its time, ranked first, and gone again once it is mended.
+
+Daemons' statuses are what the watch gets, by the converters that run in an endpoint.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from simulated_link import SimulatedLink, State, of_endpoint, of_kme, of_relay
+from simulated_link import State, of_endpoint, of_kme, of_relay
+from simulated_statuses import ObservedLink
 
 from bellrelay.control.fault_baseline import Baseline, measure_baseline
 from bellrelay.control.fault_observation import BlockReading, Observation
@@ -20,7 +24,7 @@ Report = Callable[[Observation], Observation]
 
 @pytest.fixture(scope="module")
 def baseline() -> Baseline:
-    return measure_baseline(SimulatedLink(seed=1).run(600))
+    return measure_baseline(ObservedLink(seed=1).run(600))
 
 
 def to(**values: object) -> Change:
@@ -69,6 +73,11 @@ def lossy_line(seen: Observation) -> Observation:
 
 def two_lists(seen: Observation) -> Observation:
     return replace(seen, blocks=(BlockReading(seen.time_s - 5.0, lists_differ=True),))
+
+
+def uncorrected(seen: Observation) -> Observation:
+    """Blocks of so many errors that no correction ends: nobody knows how many."""
+    return replace(seen, blocks=tuple(replace(b, uncorrected=True) for b in seen.blocks))
 
 
 AS_IS: Change = to()
@@ -121,6 +130,7 @@ CASES: list[tuple[str, str, str, Change, Report]] = [
     ("stuck", "entropy-failure", "alice", AS_IS, endpoint(0, random_alarm=True)),
     ("breach", "relay-suspect", "link", AS_IS, endpoint(1, breaches=1)),
     ("two-lists", "relay-suspect", "link", AS_IS, two_lists),
+    ("uncorrectable", "encoder-misaligned", "link", AS_IS, uncorrected),
 ]  # fmt: skip
 
 
@@ -141,7 +151,7 @@ def test_every_fault_has_a_case() -> None:
 def test_a_fault_is_seen_in_time_and_ranked_first(
     baseline: Baseline, fault: str, subject: str, change: Change, report: Report, seed: int
 ) -> None:
-    link, watch = SimulatedLink(seed=seed), Watch(baseline)
+    link, watch = ObservedLink(seed=seed), Watch(baseline)
     assert watch.observe(link.run(40)) == []
     # Where a fault shows in blocks or sums alone, it comes slowly.
     within_s = BY_NAME[fault].within_s or 30.0
@@ -164,10 +174,10 @@ def test_a_fault_is_seen_in_time_and_ranked_first(
 def test_a_mended_link_is_quiet_again(baseline: Baseline, name: str) -> None:
     """What is still to clear, and blocks that began before, are no new fault."""
     _, fault, subject, change, report = next(c for c in CASES if c[0] == name)
-    link, watch = SimulatedLink(seed=9), Watch(baseline)
+    link, watch = ObservedLink(seed=9), Watch(baseline)
     watch.observe(link.run(40))
     watch.observe(link.run(62, change, report))
-    link.state = State()
+    link.link.state = State()
     notices = watch.observe(link.run(400))
     assert {(n.fault, n.subject) for n in notices} == {(fault, subject)}
     assert [n.turn for n in notices].count(Turn.CLEARED) == 1
@@ -176,7 +186,7 @@ def test_a_mended_link_is_quiet_again(baseline: Baseline, name: str) -> None:
 
 
 def test_two_faults_at_once(baseline: Baseline) -> None:
-    link, watch = SimulatedLink(seed=5), Watch(baseline)
+    link, watch = ObservedLink(seed=5), Watch(baseline)
     watch.observe(link.run(40))
     watch.observe(
         link.run(12, to(dark_hz=(600.0, 100.0, 100.0, 100.0)), endpoint(1, pool_blocks=1.0))
@@ -190,7 +200,7 @@ def test_two_faults_at_once(baseline: Baseline) -> None:
 def test_an_arm_is_named_without_a_monitor_of_light(baseline: Baseline) -> None:
     """From settings of finished blocks alone: one sender's make no difference any more."""
     blind = replace(baseline, light=(None, None), width_ps=None, visibility=None)
-    link, watch = SimulatedLink(seed=6), Watch(blind)
+    link, watch = ObservedLink(seed=6), Watch(blind)
     unseen = relay(light=(None, None), delay_ps=(None, None), width_ps=None, visibility=None)
     assert watch.observe(link.run(40, report=unseen)) == []
     watch.observe(link.run(30, to(light=(1.0, 0.1)), unseen))

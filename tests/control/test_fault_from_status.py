@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 
 from bellrelay.control.fault_from_status import (
+    block_reading,
     endpoint_reading,
+    kme_reading,
     measured_intensities,
     relay_reading,
 )
-from bellrelay.endpoint.intensity_monitor import SettingState
+from bellrelay.endpoint.block import BlockId, BlockState, Cause
+from bellrelay.endpoint.block_store import BlockRow
 from bellrelay.wire.counters import counters
 from bellrelay.wire.geometry import BoardGeometry
 
@@ -90,18 +93,53 @@ def test_an_endpoint() -> None:
 
 
 def test_intensities() -> None:
-    def state(setting: str, declared: float, mean: float, fault: str | None = None) -> SettingState:
-        return SettingState(setting, declared, 100, mean, 1e-4, 0.01, fault is None, fault)
+    def totals(*settings: tuple[str, float, int, float, float | None]) -> list[dict[str, Any]]:
+        names = ("setting", "declared", "readings", "sum", "relative_variance")
+        return [
+            {**dict(zip(names, s, strict=True)), "limit": None if s[1] else 0.001} for s in settings
+        ]
 
-    s, mu, nu, excess = measured_intensities(
-        [state("s", 0.4, 0.42), state("nu", 0.05, 0.05), state("o", 0.0, 1e-5)]
-    )
+    before = totals(("s", 0.4, 100, 40.0, 1e-4), ("nu", 0.05, 100, 5.0, None), ("o", 0, 4, 0, 0.0))
+    after = totals(("s", 0.4, 110, 44.2, 1e-4), ("nu", 0.05, 110, 5.5, None), ("o", 0, 8, 0, 0.0))
+    s, mu, nu, excess = measured_intensities(before, after)
     assert s is not None
     assert mu is None
-    assert nu is not None
+    assert nu is None
+    # Of the ten readings between alone: a step is seen at once, however long the window is.
     assert s.value == pytest.approx(1.05)
-    assert s.sigma == pytest.approx(1.05 * 0.01 / 10.0)
+    assert s.sigma == pytest.approx(1.05 * 0.01 / 10.0**0.5)
     assert excess == 0.0
-    assert measured_intensities([state("o", 0.0, 0.1, "o may have 0.1")])[3] == math.inf
-    unknown = SettingState("o", 0.0, 0, math.nan, math.nan, math.inf, False, "0 readings of o")
-    assert measured_intensities([unknown])[3] is None
+    lit = totals(("o", 0, 8, 0.008, 0.0))
+    assert measured_intensities(before, lit)[3] == pytest.approx(2.0)
+    # Light that may as well be the noise of readings is none.
+    assert measured_intensities(before, totals(("o", 0, 8, 0.008, 4.0)))[3] == 0.0
+    assert measured_intensities(after, after) == (None, None, None, None)
+    # A monitor that was begun anew.
+    assert measured_intensities(after, totals(("s", 0.4, 5, 2.0, 1e-4)))[0].value == 1.0  # type: ignore[union-attr]
+
+
+def test_a_kme() -> None:
+    def said(refused: int, fault: str = "") -> dict[str, Any]:
+        peer = {"connected": True}
+        return {"peer": peer, "not_authorized": refused, "audit": {"fault": fault}}
+
+    reading = kme_reading(said(3), said(9))
+    assert (reading.peer_connected, reading.refused, reading.audit_broken) == (True, 6, False)
+    assert kme_reading(said(9), said(0)).refused == 0
+    assert kme_reading(said(3), said(3, "a line was changed")).audit_broken
+
+
+def test_a_block_whose_errors_were_not_counted_says_nothing_of_them() -> None:
+    def row(record: dict[str, Any], cause: str = "") -> BlockRow:
+        return BlockRow(BlockId(1, 2), BlockState.STORED, cause, "", 0, b"", record, 0, 1)
+
+    tally = {"n": [[5] * 4] * 4, "m": [[1] * 4] * 4}
+    done = {"tallies": {"psi_minus": tally, "psi_plus": tally}, "sifted_bits": 100}
+    counted = block_reading(row({**done, "errors_corrected": 4, "bits_discarded": 10}), 7.0)
+    assert (counted.begin_s, counted.sifted, counted.corrected) == (7.0, 90, 4)
+    assert counted.n is not None
+    assert int(counted.n.sum()) == 160
+    failed = block_reading(row(done, str(Cause.RECONCILIATION)), 7.0)
+    assert (failed.sifted, failed.corrected, failed.uncorrected) == (0, 0, True)
+    assert block_reading(row({}, str(Cause.LISTS_DIFFER)), 7.0).lists_differ
+    assert block_reading(row({}, str(Cause.LISTS_DIFFER)), 7.0).n is None

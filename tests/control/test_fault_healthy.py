@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from simulated_link import SimulatedLink, State
+from simulated_link import State
+from simulated_statuses import ObservedLink
 
 from bellrelay.control import fault_watch
 from bellrelay.control.fault_baseline import measure_baseline
@@ -14,7 +15,8 @@ ETA, WEAK = 0.02, 0.002
 
 
 def alarms_of_hours(eta: float, seed: int, hours: int) -> list[str]:
-    link = SimulatedLink(State(eta=eta), seed=seed)
+    """By the way that runs in an endpoint: statuses, twice, to observations, to the watch."""
+    link = ObservedLink(State(eta=eta), seed=seed)
     watch = Watch(measure_baseline(link.run(600)))
     said = []
     for _ in range(hours):

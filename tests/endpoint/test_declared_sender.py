@@ -25,6 +25,8 @@ class Bench(NoSender):
 
     def __init__(self) -> None:
         self.attenuation_db = 0.0
+        self.rate = 0.5
+        self.halted = True
         self.fails = False
         self.seen_undeclared: list[str | None] = []
         self.undeclared: UndeclaredTimes | None = None
@@ -37,7 +39,10 @@ class Bench(NoSender):
         self.attenuation_db = attenuation_db
 
     def set_rate(self, share: float) -> None:
-        pass
+        self.rate = share
+
+    def resume(self) -> None:
+        self.halted = False
 
 
 @pytest.fixture
@@ -92,7 +97,7 @@ def test_a_new_process_takes_back_what_the_old_one_asked_for(
     bench.undeclared = UndeclaredTimes(tmp_path / "undeclared.json", clock)
     assert bench.undeclared.standing is not None
     DeclaredSender(bench, bench.undeclared).begin()
-    assert bench.attenuation_db == 0.0
+    assert (bench.attenuation_db, bench.rate, bench.halted) == (0.0, 1.0, False)
     assert bench.undeclared.standing is None
     assert bench.undeclared.within(1004 * S, 1004 * S) is not None
 

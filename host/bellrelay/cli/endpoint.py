@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from bellrelay.endpoint.companion import EndpointCompanion
     from bellrelay.endpoint.config import EndpointConfig
 
 
@@ -31,6 +32,10 @@ def endpoint(
     ] = None,
     release_relay: Annotated[
         bool, typer.Option("--release-relay", help="End the relay's quarantine, and end.")
+    ] = False,
+    new_baseline: Annotated[
+        bool,
+        typer.Option("--new-baseline", help="Learn anew what the healthy link shows, and run."),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
@@ -67,7 +72,19 @@ def endpoint(
             ports = {"peer_port": daemon.peer_port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **ports}), flush=True)
 
-    asyncio.run(run_endpoint(settings, started))
+    asyncio.run(run_endpoint(settings, started, _companions(settings, new_baseline)))
+
+
+def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCompanion]:
+    """What runs beside the daemon, as its configuration says."""
+    companions: list[EndpointCompanion] = []
+    if settings.watch is not None:
+        from bellrelay.control.link_watch import LinkWatch
+
+        companions.append(LinkWatch(settings, new_baseline=new_baseline))
+    elif new_baseline:
+        raise settings.error("watch", None, "a watch with a baseline, for --new-baseline")
+    return companions
 
 
 def _release(settings: EndpointConfig) -> None:

@@ -12,9 +12,20 @@ from bellrelay.distill.ladder import MU, NU, O
 
 from .fault_observation import BlockReading, Measured, Observation
 
-__all__ = ["Baseline", "NotEnoughData", "decoy_events", "measure_baseline", "x_events"]
+__all__ = [
+    "UNKNOWN",
+    "Baseline",
+    "NotEnoughData",
+    "decoy_events",
+    "measure_baseline",
+    "x_events",
+]
 
 Pair = tuple[float, float]
+
+_MOST_ERROR_Z = 0.05
+_MOST_ERROR_X = 0.35
+_LEAST_LIVE = 0.5
 
 
 class NotEnoughData(ValueError):
@@ -51,6 +62,25 @@ class Baseline:
         """How many."""
         return len(self.clicks_per_s)
 
+    @property
+    def known(self) -> bool:
+        """Whether it was measured; :data:`UNKNOWN` was not."""
+        return self.detectors > 0
+
+    def doubts(self) -> str | None:
+        """Why this can hardly be a healthy link, so that it must not pass for one; None: it can."""
+        if self.error_z > _MOST_ERROR_Z:
+            return f"{self.error_z:.3g} of the sifted bits are wrong"
+        if self.error_x > _MOST_ERROR_X:
+            return f"{self.error_x:.3g} of the bits in X are wrong, where 0.25 is what pulses allow"
+        if self.live < _LEAST_LIVE:
+            return f"detectors could fire in {self.live:.3g} of the slots only"
+        return None
+
+
+UNKNOWN = Baseline((), (), (), 0.0, 0.0, 0.0, 0.0, 0.0, (0.0, 0.0), (0.0, 0.0))
+"""Of a link that nobody has measured: what stands against a baseline is not watched."""
+
 
 def x_events(table: NDArray[np.int64]) -> int:
     """Events with both mu or both nu, of a (4, 4) table by setting: where X shows interference."""
@@ -71,7 +101,11 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
     NotEnoughData
         No relay, no announcements, or no block with errors counted.
     """
-    readings = [(o.span_s, o.relay) for o in observations if o.relay is not None]
+    readings = [
+        (o.span_s if o.relay.span_s is None else o.relay.span_s, o.relay)
+        for o in observations
+        if o.relay is not None
+    ]
     if not readings:
         raise NotEnoughData("no reading of the relay")
     relays = [r for _, r in readings]

@@ -38,6 +38,7 @@ Sample = tuple[float, float]
 """Numerator and denominator of a statistic."""
 Scope = Literal["link", "party", "detector"]
 _NOTHING: Sample = (0.0, 0.0)
+_LEAST_ASKED = 0.05
 
 
 class Side(StrEnum):
@@ -69,6 +70,16 @@ class Limit:
         return f"{text.format(self.raise_at)}; {text.format(self.clear_at)}"
 
 
+def _absolute(_baseline: Baseline, _subject: int) -> float:
+    """The reference of what needs no baseline."""
+    return 0.0
+
+
+def _of_baseline(_baseline: Baseline, _subject: int) -> float:
+    """The reference of what is counted in units of the baseline."""
+    return 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class Observable:
     """A watched quantity.
@@ -88,7 +99,7 @@ class Observable:
     sample: Callable[[Observation, Baseline, int, int], Sample]
     up: Limit | None = None
     down: Limit | None = None
-    reference: Callable[[Baseline, int], float | None] = lambda _baseline, _subject: 0.0
+    reference: Callable[[Baseline, int], float | None] = _absolute
     window_s: float = 2.0
     slow_window_s: float | None = None
     raise_s: float = 1.0
@@ -135,6 +146,8 @@ def instances(baseline: Baseline) -> tuple[Instance, ...]:
     }
     out = []
     for observable in OBSERVABLES:
+        if not baseline.known and observable.reference is not _absolute:
+            continue
         for index, subject in enumerate(subjects[observable.scope]):
             reference = observable.reference(baseline, index)
             if reference is not None:
@@ -160,9 +173,16 @@ def _flag(value: bool | None) -> Sample:
     return _NOTHING if value is None else (float(value), 1.0)
 
 
+def _dark(o: Observation) -> bool:
+    """Whether a sender has been asked to send next to nothing: then nothing is known of light."""
+    return any(asked.light * asked.slots < _LEAST_ASKED for asked in o.asked)
+
+
 def _light(o: Observation, base: Baseline, arm: int, _part: int) -> Sample:
-    usual = base.light[arm]
-    return _NOTHING if o.relay is None or not usual else _measured(o.relay.light[arm], usual)
+    usual = (base.light[arm] or 0.0) * o.asked[arm].light
+    if o.relay is None or not usual or _dark(o):
+        return _NOTHING
+    return _measured(o.relay.light[arm], usual)
 
 
 def _delay(o: Observation, _base: Baseline, arm: int, _part: int) -> Sample:
@@ -203,14 +223,21 @@ def _detector(o: Observation, d: int) -> DetectorCounts | None:
     return o.relay.detectors[d]
 
 
+def _span(o: Observation) -> float:
+    return o.span_s if o.relay is None or o.relay.span_s is None else o.relay.span_s
+
+
 def _clicks(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
     counts = _detector(o, d)
-    return _NOTHING if counts is None else (counts.clicks, base.clicks_per_s[d] * o.span_s)
+    if counts is None or _dark(o):
+        return _NOTHING
+    lit = sum(asked.light * asked.slots for asked in o.asked) / len(o.asked)
+    return counts.clicks, base.clicks_per_s[d] * _span(o) * lit
 
 
 def _outside(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
     counts = _detector(o, d)
-    return _NOTHING if counts is None else (counts.outside, base.outside_per_s[d] * o.span_s)
+    return _NOTHING if counts is None else (counts.outside, base.outside_per_s[d] * _span(o))
 
 
 def _suppressed(o: Observation, _base: Baseline, d: int, _part: int) -> Sample:
@@ -225,13 +252,14 @@ def _live(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
 
 
 def _announced(o: Observation, base: Baseline, _index: int, _part: int) -> Sample:
-    if o.relay is None:
+    if o.relay is None or _dark(o):
         return _NOTHING
-    return float(o.relay.psi_minus + o.relay.psi_plus), base.announced * o.relay.live
+    pairs = math.prod(asked.light * asked.slots for asked in o.asked)
+    return float(o.relay.psi_minus + o.relay.psi_plus), base.announced * o.relay.live * pairs
 
 
 def _psi_minus(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
-    if o.relay is None:
+    if o.relay is None or _dark(o):
         return _NOTHING
     return float(o.relay.psi_minus), float(o.relay.psi_minus + o.relay.psi_plus)
 
@@ -266,7 +294,10 @@ def _decoy_share(o: Observation, _base: Baseline, party: int, _part: int) -> Sam
 
 def _intensity(o: Observation, _base: Baseline, party: int, setting: int) -> Sample:
     end = o.endpoints[party]
-    return _NOTHING if end is None else _measured(end.intensities[setting])
+    # Whether the monitor sits before or behind what attenuates, nobody says.
+    if end is None or o.asked[party].light != 1.0:
+        return _NOTHING
+    return _measured(end.intensities[setting])
 
 
 def _vacuum_excess(o: Observation, _base: Baseline, party: int, _part: int) -> Sample:
@@ -311,6 +342,10 @@ def _breaches(o: Observation, _base: Baseline, _index: int, _part: int) -> Sampl
 
 def _lists(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
     return (float(sum(b.lists_differ for b in o.blocks)), 1.0) if o.blocks else _NOTHING
+
+
+def _uncorrected(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
+    return (float(sum(b.uncorrected for b in o.blocks)), 1.0) if o.blocks else _NOTHING
 
 
 def _unreachable(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
@@ -374,11 +409,11 @@ OBSERVABLES: tuple[Observable, ...] = (
     ),
     Observable(
         "clicks", "clicks of a detector", "of baseline", "detector", COUNTS, _clicks,
-        up=Limit(2.0, 1.6), down=Limit(0.4, 0.55),
+        up=Limit(2.0, 1.6), down=Limit(0.4, 0.55), reference=_of_baseline,
     ),
     Observable(
         "outside", "clicks of a detector outside the windows", "of baseline", "detector", COUNTS,
-        _outside, up=Limit(2.0, 1.5), window_s=10.0,
+        _outside, up=Limit(2.0, 1.5), reference=_of_baseline, window_s=10.0,
     ),
     Observable(
         "suppressed", "hits of a detector that its dead time suppressed", "of hits", "detector",
@@ -391,7 +426,7 @@ OBSERVABLES: tuple[Observable, ...] = (
     ),
     Observable(
         "announced", "Bell outcomes per live slot", "of baseline", "link", COUNTS, _announced,
-        up=Limit(1.5, 1.3), down=Limit(0.6, 0.75), window_s=4.0,
+        up=Limit(1.5, 1.3), down=Limit(0.6, 0.75), reference=_of_baseline, window_s=4.0,
     ),
     Observable(
         "psi-minus", "psi-minus among the outcomes", "of outcomes", "link", SHARE, _psi_minus,
@@ -463,6 +498,11 @@ OBSERVABLES: tuple[Observable, ...] = (
     Observable(
         "lists-differ", "blocks of which the relay told each side another list", "", "link",
         EVENTS, _lists, up=Limit(0.5, 0.5), window_s=600.0, raise_s=0.0, clear_s=600.0,
+    ),
+    Observable(
+        "uncorrected", "blocks with more errors than could be corrected", "", "link", EVENTS,
+        _uncorrected, up=Limit(1.5, 0.5), window_s=600.0, raise_s=0.0, clear_s=60.0,
+        of_blocks=True,
     ),
     Observable(
         "unreachable", "nothing answers for the relay", "", "link", LEVEL, _unreachable,

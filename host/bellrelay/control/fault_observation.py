@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "AS_CALIBRATED",
     "PARTIES",
+    "Asked",
     "BlockReading",
     "DetectorCounts",
     "EndpointReading",
@@ -36,6 +38,25 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class Asked:
+    """What a sender has been asked to send, of what is calibrated.
+
+    light: share of every intensity. slots: share of the slots. Nothing at all while it is halted.
+    """
+
+    light: float = 1.0
+    slots: float = 1.0
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether nothing is asked of it."""
+        return self.light == 1.0 and self.slots == 1.0
+
+
+AS_CALIBRATED = Asked()
+
+
+@dataclass(frozen=True, slots=True)
 class DetectorCounts:
     """Of one detector: clicks kept, suppressed by its dead time, and kept ones in no window."""
 
@@ -55,7 +76,7 @@ class RelayReading:
     intensity, and arrival against where it belongs. width_ps: of the arrivals. visibility: of the
     Hong-Ou-Mandel dip. reference_locked: of the clock, where there is one to lock to. public_z,
     public_x: (errors, outcomes) of tracking slots, where bits are public too: both signals, and
-    both mu or both nu.
+    both mu or both nu. span_s: link time that the counts are of; None: the observation's.
     """
 
     running: bool
@@ -73,6 +94,7 @@ class RelayReading:
     reference_locked: bool | None = None
     public_z: tuple[int, int] = (0, 0)
     public_x: tuple[int, int] = (0, 0)
+    span_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +135,8 @@ class BlockReading:
     begin_s: link time of its first slot. n, m: (4, 4), announced events by (Alice's, Bob's)
     setting, and the errors among those that were disclosed; None if it ended before that. sifted,
     corrected: bits of key before correction, and errors found in them. lists_differ: whether the
-    endpoints had been told different announcements.
+    endpoints had been told different announcements. uncorrected: whether it had more errors than
+    could be corrected.
     """
 
     begin_s: float
@@ -122,13 +145,14 @@ class BlockReading:
     sifted: int = 0
     corrected: int = 0
     lists_differ: bool = False
+    uncorrected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """A stretch of link time that ends at `time_s` and is `span_s` long.
 
-    relay_reachable: None if nobody asked. endpoints, kmes: Alice's, Bob's.
+    relay_reachable: None if nobody asked. endpoints, kmes, asked: Alice's, Bob's.
     """
 
     time_s: float
@@ -138,3 +162,4 @@ class Observation:
     endpoints: tuple[EndpointReading | None, EndpointReading | None] = (None, None)
     kmes: tuple[KmeReading | None, KmeReading | None] = (None, None)
     blocks: tuple[BlockReading, ...] = ()
+    asked: tuple[Asked, Asked] = (AS_CALIBRATED, AS_CALIBRATED)

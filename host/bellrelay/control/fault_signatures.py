@@ -92,6 +92,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "delay": "*", "reference": "(+)", "announced": "(-)", "clicks": "(-)",
             "outside": "(+)", "error-z": "(+)", "error-x": "(+)", "width": "(+)", "live": "",
+            "uncorrected": "(+)",
             "vacuum-share": "(+)", "psi-minus": "(*)", "visibility": "(-)",
         },
         _steps((_A.RESYNCHRONISE, 20.0), (_A.HOLD_OVER, 60.0), (_A.FAIL_OVER, _NO_LIMIT)),
@@ -107,6 +108,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "delay.own": "*", "delay.other": "", "delay-apart": "*", "visibility": "(-)",
             "error-x": "(+)", "error-z": "(+)", "announced": "(-)", "clicks": "(-)",
+            "uncorrected": "(+)",
             "outside": "(+)", "width": "(+)", "vacuum-share.own": "(+)", "psi-minus": "(*)",
         },
         _steps((_A.RESYNCHRONISE, 20.0), (_A.RECALIBRATE, 300.0), (_A.FAIL_OVER, _NO_LIMIT)),
@@ -118,6 +120,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "delay": "*", "delay-apart": "*", "visibility": "(-)", "error-x": "(+)",
             "error-z": "(+)", "announced": "(-)", "clicks": "(-)", "outside": "(+)",
+            "uncorrected": "(+)",
             "width": "(+)", "vacuum-share": "(+)", "psi-minus": "(*)",
         },
         _steps((_A.RESYNCHRONISE, 20.0), (_A.RECALIBRATE, 300.0), (_A.FAIL_OVER, _NO_LIMIT)),
@@ -128,6 +131,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "live": "-", "suppressed": "+", "light": "(+)", "clicks": "(+)", "outside": "(+)",
             "announced": "(*)", "psi-minus": "(*)", "error-z": "(+)", "error-x": "(+)",
+            "uncorrected": "(+)",
             "visibility": "(-)", "decoy-share": "(*)", "vacuum-share": "(*)", "line": "(+)",
         },
         _steps((_A.THROTTLE, 10.0), (_A.ATTENUATE, 30.0), (_A.FAIL_OVER, _NO_LIMIT)), within_s=5.0,
@@ -138,6 +142,7 @@ FAULTS: tuple[Fault, ...] = (
             "light.own": "+", "live": "(-)", "suppressed": "(+)", "clicks": "(+)",
             "outside": "(+)", "announced": "(+)", "psi-minus": "(*)", "error-x": "(+)",
             "error-z": "(+)", "visibility": "(-)", "vacuum-share.other": "(+)",
+            "uncorrected": "(+)",
             "decoy-share": "(*)", "intensity.own": "(+)",
         },
         _steps((_A.ATTENUATE, 30.0), (_A.ROLL_BACK, 60.0), (_A.CALL, _NO_LIMIT)), within_s=5.0,
@@ -149,6 +154,7 @@ FAULTS: tuple[Fault, ...] = (
             "clicks.own": "+", "clicks.other": "", "outside.own": "+", "outside.other": "",
             "suppressed.own": "(+)", "live": "(-)", "announced": "(*)", "psi-minus": "(*)",
             "error-z": "(+)", "error-x": "(+)", "visibility": "(-)", "light": "",
+            "uncorrected": "(+)",
             "vacuum-share": "(+)", "decoy-share": "(*)",
         },
         _steps((_A.RECALIBRATE, 60.0), (_A.FAIL_OVER, _NO_LIMIT)), within_s=15.0,
@@ -161,8 +167,9 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(
         "encoder-misaligned", "F3", "early and late, or H and V, leak into each other", "link", 6.0,
-        {"error-z": "+", "error-x": "(+)", "psi-minus": "(*)"},
+        {"error-z": "+", "uncorrected": "(+)", "error-x": "(+)", "psi-minus": "(*)"},
         _steps((_A.RECALIBRATE, 120.0), (_A.ROLL_BACK, 120.0), (_A.FAIL_OVER, _NO_LIMIT)),
+        triggers=("error-z", "uncorrected"),
     ),
     Fault(
         "relay-down", "F4", "the relay does not answer, to anybody", "link", 5.0,
@@ -189,6 +196,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "clicks.own": "-", "clicks.other": "", "announced": "-", "light": "(-)",
             "psi-minus": "(*)", "error-z": "(+)", "error-x": "(+)", "live": "",
+            "uncorrected": "(+)",
             "visibility": "(-)", "vacuum-share": "(*)",
         },
         _steps((_A.RECALIBRATE, 30.0), (_A.FAIL_OVER, _NO_LIMIT)), within_s=5.0,
@@ -212,7 +220,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(
         "tag-key-short", "F6", "key for tags runs out", "party", 4.0,
         {"pool.own": "-", "pool.other": "(-)", "peer-lost": "(+)"},
-        _steps((_A.REAUTHENTICATE, 600.0), (_A.CALL, _NO_LIMIT)), within_s=5.0,
+        # A new session costs key for tags: what is short of it gets none.
+        _steps((_A.CALL, _NO_LIMIT)), within_s=5.0,
     ),
     Fault(
         "applications-refused", "F6", "applications show certificates that are not accepted",
@@ -241,6 +250,7 @@ FAULTS: tuple[Fault, ...] = (
             "light.own": "-", "light.other": "", "darkness": "", "clicks": "(-)",
             "announced": "(-)", "vacuum-share.own": "(+)", "decoy-share.own": "(*)",
             "error-x": "(+)", "error-z": "(+)", "visibility": "(-)", "intensity.own": "",
+            "uncorrected": "(+)",
         },
         _steps((_A.RECALIBRATE, 120.0), (_A.FAIL_OVER, _NO_LIMIT)), within_s=5.0,
     ),
@@ -249,6 +259,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "light.own": "-", "light.other": "", "darkness.own": "-", "darkness.other": "",
             "clicks": "(-)", "announced": "-", "psi-minus": "(*)", "error-z": "(+)",
+            "uncorrected": "(+)",
             "error-x": "(+)", "vacuum-share.own": "(+)", "decoy-share": "(*)",
             "visibility": "(-)", "delay-apart": "(*)", "width": "(*)", "intensity.own": "",
         },
@@ -259,6 +270,7 @@ FAULTS: tuple[Fault, ...] = (
         {
             "light.own": "-", "light.other": "", "darkness.own": "-", "darkness.other": "",
             "clicks": "(-)", "announced": "-", "psi-minus": "(*)", "error-z": "(+)",
+            "uncorrected": "(+)",
             "error-x": "(+)", "vacuum-share.own": "(+)", "decoy-share": "(*)",
             "visibility": "(-)", "delay-apart": "(*)", "width": "(*)", "intensity.own": "-",
         },
@@ -268,7 +280,7 @@ FAULTS: tuple[Fault, ...] = (
         "dark-count-ageing", "ageing", "a detector's dark counts have risen", "detector", 4.0,
         {
             "outside.own": "+", "outside.other": "", "clicks.own": "(+)", "clicks.other": "",
-            "error-z": "(+)", "error-x": "(+)", "light": "", "live": "",
+            "error-z": "(+)", "uncorrected": "(+)", "error-x": "(+)", "light": "", "live": "",
         },
         _steps((_A.RECALIBRATE, 600.0), (_A.CALL, _NO_LIMIT)), within_s=15.0,
     ),
@@ -282,6 +294,7 @@ FAULTS: tuple[Fault, ...] = (
         "pulses-wide", "laser", "pulses or jitter have become wider", "link", 2.0,
         {
             "width": "+", "visibility": "(-)", "outside": "(+)", "error-z": "(+)",
+            "uncorrected": "(+)",
             "error-x": "(+)", "announced": "(-)", "delay": "",
         },
         _steps((_A.RECALIBRATE, 300.0), (_A.CALL, _NO_LIMIT)), within_s=15.0,
@@ -295,6 +308,7 @@ FAULTS: tuple[Fault, ...] = (
         "relay-suspect", "relay", "the relay may be compromised", "link", 0.5,
         {
             "breaches": "+", "lists-differ": "(+)", "error-x": "(+)", "error-z": "(*)",
+            "uncorrected": "(+)",
             "announced": "(*)", "psi-minus": "(*)", "vacuum-share": "(+)", "decoy-share": "(*)",
             "unreachable": "(+)", "relay-lost": "(+)",
         },

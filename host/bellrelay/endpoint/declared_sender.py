@@ -8,9 +8,10 @@ changes what a slot that was sent has in it.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
-from .sender_plugin import Sender
+from .sender_plugin import Sender, SenderCannot
 from .undeclared_times import UndeclaredTimes
 
 __all__ = ["DeclaredSender"]
@@ -37,6 +38,10 @@ class DeclaredSender:
 
         SenderCannot, OSError: it may still be in force, and nothing is admitted.
         """
+        for take_back in (self.resume, lambda: self.set_rate(1.0)):
+            # What it cannot do, nobody has asked of it.
+            with contextlib.suppress(SenderCannot):
+                take_back()
         if self._undeclared.standing is not None:
             self.set_attenuation_db(0.0)
 

@@ -1,0 +1,210 @@
+"""What a running endpoint can do about a fault: the :class:`~.link_actions.Hands` of its daemon."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from bellrelay.endpoint.config import EndpointConfig
+
+from .fault_actions import Order
+from .fault_from_status import Status
+from .link_actions import NotDone
+from .link_observer import BITS_PER_BLOCK
+
+if TYPE_CHECKING:
+    from bellrelay.endpoint.daemon import EndpointDaemon
+
+__all__ = ["DaemonHands", "write_evidence"]
+
+_COMMAND_S = 120.0
+_log = structlog.get_logger(__name__)
+
+
+class DaemonHands:
+    """Of one endpoint.
+
+    Parameters
+    ----------
+    daemon
+        Running.
+    config
+        Its own.
+    relay_status
+        What a relay said last; None: nothing.
+    evidence
+        All that is known, for an archive.
+    """
+
+    def __init__(
+        self,
+        daemon: EndpointDaemon,
+        config: EndpointConfig,
+        relay_status: Callable[[str], Status | None],
+        evidence: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        assert config.watch is not None
+        self._daemon = daemon
+        self._config = config
+        self._settings = config.watch
+        self._relay_status = relay_status
+        self._evidence = evidence
+
+    @property
+    def _active(self) -> str:
+        relays = getattr(self._daemon, "relays", None)
+        return self._config.relay.id if relays is None else str(relays.active)
+
+    # ------------------------------------------------------------------------------- link
+
+    async def fail_over(self, order: Order) -> str:
+        relays = getattr(self._daemon, "relays", None)
+        if relays is None or len(self._daemon.status()["relays"]["each"]) < 2:
+            raise NotDone("no other relay is configured")
+        before = self._active
+        await _result(relays.fail_over(_why(order)))
+        return f"asked for the relay after {before}"
+
+    async def resynchronise(self, order: Order) -> str:
+        tracking = self._tracking()
+        return f"the relay's loop does so by itself: {tracking.get('state', 'running')}"
+
+    async def hold_over(self, order: Order) -> str:
+        tracking = self._tracking()
+        return f"the relay's loop does so by itself: {tracking.get('state', 'running')}"
+
+    def _tracking(self) -> Mapping[str, Any]:
+        tracking = (self._relay_status(self._active) or {}).get("tracking")
+        if not tracking:
+            raise NotDone(f"{self._active} tracks nothing")
+        return dict(tracking)
+
+    async def recalibrate(self, order: Order) -> str:
+        raise NotDone("calibrations disturb key: a person begins them")
+
+    async def roll_back(self, order: Order) -> str:
+        raise NotDone("no versions of parameters are kept")
+
+    async def reauthenticate(self, order: Order) -> str:
+        account = self._daemon.account.status()
+        in_work = len(self._daemon.pipeline.status()["in_work"])
+        # Tags of blocks that are interrupted are lost; those of the next ones must be there.
+        needed = self._config.key_pool.reserve_bits + 2 * (in_work + 1) * BITS_PER_BLOCK
+        if account["bits"] < needed:
+            raise NotDone(f"{account['bits']} bits of key for tags are left, {needed} are needed")
+        self._daemon.channel.renew_session(_why(order))
+        return f"a new session; {account['bits']} bits of key for tags are left"
+
+    # ------------------------------------------------------------------------------- sender
+
+    async def set_rate(self, share: float) -> str:
+        await asyncio.to_thread(self._daemon.sender.set_rate, share)
+        return f"sends in {share:g} of the slots"
+
+    async def set_attenuation_db(self, attenuation_db: float) -> str:
+        await asyncio.to_thread(self._daemon.sender.set_attenuation_db, attenuation_db)
+        if attenuation_db == 0.0:
+            return "attenuates as calibrated"
+        return f"attenuates by {attenuation_db:g} dB more; blocks of this time make no key"
+
+    async def halt(self) -> str:
+        await asyncio.to_thread(self._daemon.sender.halt)
+        return "sends nothing until the endpoint is started again"
+
+    # ------------------------------------------------------------------------------- a suspect
+
+    async def contain(self, order: Order) -> str:
+        """Believe the relay nothing more, suspend its keys, put down what is known, and leave it.
+
+        What can be done is done, whatever else fails; NotDone tells what did not work.
+        """
+        relay_id, done, failed = self._active, [], []
+        folder = self._config.store.directory / "incidents"
+        evidence: Path | None = None
+        try:
+            evidence = await asyncio.to_thread(write_evidence, folder, self._evidence(), relay_id)
+            done.append(f"evidence in {evidence}")
+        except OSError as error:
+            failed.append(f"no evidence was written: {error}")
+        for what, step in (
+            (f"{relay_id} is believed nothing more", self._quarantine(relay_id, order)),
+            ("its keys are suspended", self._suspend(relay_id, order, evidence)),
+            ("another relay is asked for", self._leave(order)),
+        ):
+            try:
+                await step
+                done.append(what)
+            except Exception as error:
+                failed.append(f"not: {what}: {error}")
+        if failed:
+            raise NotDone("; ".join([*failed, *done]))
+        return "; ".join(done)
+
+    async def _quarantine(self, relay_id: str, order: Order) -> None:
+        relays = getattr(self._daemon, "relays", None)
+        if relays is None:
+            raise NotDone("a relay alone is put in quarantine by its own breach")
+        await _result(relays.quarantine(relay_id, _why(order)))
+
+    async def _leave(self, order: Order) -> None:
+        if self._config.role == "alice":
+            await self.fail_over(order)
+
+    async def _suspend(self, relay_id: str, order: Order, evidence: Path | None) -> None:
+        words = self._settings.contain
+        if not words:
+            raise NotDone("watch.contain names no command")
+        filled = {
+            "{relay}": relay_id,
+            "{since}": datetime.now(UTC).isoformat(timespec="seconds"),
+            "{reason}": _why(order),
+            "{evidence}": "/dev/null" if evidence is None else str(evidence),
+        }
+        command = [_filled(word, filled) for word in words]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            async with asyncio.timeout(_COMMAND_S):
+                said, _ = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise NotDone(f"{command[0]} did not end in {_COMMAND_S:g} s") from None
+        text = said.decode(errors="replace").strip()
+        _log.warning("containment", command=command, code=process.returncode, said=text[-2000:])
+        if process.returncode:
+            raise NotDone(f"{command[0]} ended with {process.returncode}: {text[-200:]}")
+
+
+def _why(order: Order) -> str:
+    return f"{order.fault} of {order.subject}"
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    for name, value in values.items():
+        word = word.replace(name, value)
+    return word
+
+
+async def _result(value: Any) -> Any:
+    """Of what may be asked in the loop, and of what must be waited for."""
+    return await value if asyncio.iscoroutine(value) else value
+
+
+def write_evidence(folder: Path, evidence: Mapping[str, Any], relay_id: str) -> Path:
+    """Put down what is known, for people and for an archive. OSError."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    path = folder / f"{stamp}-{relay_id}.json"
+    path.write_text(json.dumps(evidence, indent=1, default=str), encoding="utf-8")
+    return path

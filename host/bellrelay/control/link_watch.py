@@ -1,0 +1,307 @@
+"""The companion `faults` of an endpoint: asks everybody once a second, tells faults, and acts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from bellrelay.endpoint.block_store import BlockRow
+from bellrelay.endpoint.config import EndpointConfig, WatchSettings
+
+from .baseline_file import BaselineFile
+from .daemon_hands import DaemonHands
+from .fault_actions import Action
+from .fault_from_status import Status
+from .fault_watch import Notice, Turn
+from .health_asker import HealthAsker
+from .link_actions import LinkActions, Outcome
+from .link_observer import Round
+from .relay_watch import RelayWatch
+
+if TYPE_CHECKING:
+    from bellrelay.endpoint.daemon import EndpointDaemon
+
+__all__ = ["LinkWatch"]
+
+_EVERY_S = 1.0
+_KEPT = 100
+_RAISED = (Turn.RAISED, Turn.ORDER_FAILED)
+_log = structlog.get_logger(__name__)
+
+
+class LinkWatch:
+    """One endpoint's watch over its relays, its peer and both KMEs.
+
+    Parameters
+    ----------
+    config
+        Of the endpoint, with a section `watch`.
+    new_baseline
+        Learn anew what a healthy link shows.
+    """
+
+    name = "faults"
+
+    def __init__(self, config: EndpointConfig, *, new_baseline: bool = False) -> None:
+        assert config.watch is not None
+        self._config = config
+        self._settings: WatchSettings = config.watch
+        self._new_baseline = new_baseline
+        self._relays: dict[str, RelayWatch] = {}
+        self._notices: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._orders: deque[dict[str, Any]] = deque(maxlen=_KEPT)
+        self._turns: Counter[str] = Counter()
+        self._outcomes: Counter[tuple[str, str]] = Counter()
+        self._asker = HealthAsker(self._settings.timeout_s)
+        self._relay_said: dict[str, Status | None] = {}
+        self._failed = ""
+        self._rounds = 0
+        self._ended_ns = time.time_ns()
+
+    # ------------------------------------------------------------------------------- rounds
+
+    async def run(self, daemon: EndpointDaemon) -> None:
+        """Watch, until it is cancelled. A round that fails is logged, and ends nothing."""
+        hands = DaemonHands(daemon, self._config, self._relay_status, self.evidence)
+        self._actions = LinkActions(
+            self._config.role, self._settings.actions, hands, self._became_of
+        )
+        file = None if self._settings.baseline is None else BaselineFile(self._settings.baseline)
+        for relay_id in self._relay_ids(daemon):
+            if self._new_baseline and file is not None:
+                await asyncio.to_thread(file.forget, relay_id)
+            self._relays[relay_id] = RelayWatch(
+                relay_id, self._config.block.slots, file, self._settings.learn_s, self._actions
+            )
+        try:
+            async with self._asker:
+                due = time.monotonic()
+                while True:
+                    try:
+                        await self._round(daemon)
+                        self._failed = ""
+                    except Exception as error:
+                        # A status that makes no sense must not end an endpoint that makes key.
+                        why = f"{type(error).__name__}: {error}"
+                        if why != self._failed:
+                            _log.exception("watch failed")
+                        self._failed = why
+                    due = max(due + _EVERY_S, time.monotonic())
+                    await asyncio.sleep(due - time.monotonic())
+        finally:
+            await self._actions.stop()
+
+    def _relay_ids(self, daemon: EndpointDaemon) -> list[str]:
+        relays = getattr(daemon, "relays", None)
+        each = daemon.status().get("relays", {}).get("each") or {}
+        known = [self._config.relay.id] if relays is None else list(each)
+        return list(dict.fromkeys([*known, *self._settings.relays]))
+
+    async def _round(self, daemon: EndpointDaemon) -> None:
+        own = daemon.status()
+        active = (own.get("relays") or {}).get("active") or self._config.relay.id
+        said = await asyncio.gather(*(self._ask(url) for url in self._addresses()))
+        answers = dict(zip(self._addresses(), said, strict=True))
+        peer = answers.get(self._settings.peer or "")
+        kmes = [answers.get(url) for url in self._settings.kmes]
+        wall_s = time.monotonic()
+        blocks = await self._ended(daemon)
+        ends = (own, peer) if self._config.role == "alice" else (peer, own)
+        for relay_id, watched in self._relays.items():
+            url = self._settings.relays.get(relay_id)
+            self._relay_said[relay_id] = None if url is None else answers.get(url)
+            one_round = Round(
+                wall_s,
+                self._relay_said[relay_id],
+                url is not None,
+                ends,
+                (kmes[0] if kmes else None, kmes[1] if len(kmes) > 1 else None),
+                [row for row in blocks if _is_of(row, relay_id, active)],
+            )
+            if relay_id == active:
+                watched.activate()
+            else:
+                watched.deactivate()
+            for notice in watched.take([one_round]):
+                self._noticed(watched, notice)
+        self._actions.tick()
+        self._rounds += 1
+
+    def _addresses(self) -> list[str]:
+        s = self._settings
+        return [*s.relays.values(), *([s.peer] if s.peer else []), *s.kmes]
+
+    async def _ask(self, url: str) -> Status | None:
+        return await self._asker.ask(url)
+
+    async def _ended(self, daemon: EndpointDaemon) -> list[BlockRow]:
+        rows = await asyncio.to_thread(daemon.store.ended_since, self._ended_ns)
+        if rows:
+            self._ended_ns = max(row.changed_ns for row in rows)
+        return rows
+
+    def _relay_status(self, relay_id: str) -> Status | None:
+        return self._relay_said.get(relay_id)
+
+    # ------------------------------------------------------------------------------- telling
+
+    def _noticed(self, watched: RelayWatch, notice: Notice) -> None:
+        self._turns[str(notice.turn)] += 1
+        key = (notice.fault, notice.subject)
+        if notice.turn is Turn.RAISED:
+            self._actions.again(*key)
+        elif notice.turn in (Turn.CLEARED, Turn.DROPPED):
+            self._actions.over(*key)
+        told: dict[str, Any] = {
+            "utc": _utc(),
+            "turn": str(notice.turn),
+            "relay": watched.relay_id,
+            "fault": notice.fault,
+            "subject": notice.subject,
+            "link_time_s": notice.time_s,
+            "probability": round(notice.probability, 4),
+            "runbook": f"docs/runbooks/{notice.fault}.md",
+        }
+        if notice.order is not None:
+            told["action"] = str(notice.order.action)
+        if notice.why:
+            told["why"] = notice.why
+        self._notices.append(told)
+        say = _log.error if notice.turn in _RAISED else _log.warning
+        say("fault", **told, evidence=self._evidence_of(watched, key))
+        if notice.order is not None and notice.turn is Turn.ORDER_FAILED:
+            self._put_down(Outcome(notice.order, failed=notice.why))
+        elif notice.order is not None and notice.order.action is Action.CALL:
+            self._put_down(Outcome(notice.order, done="a person is called"))
+
+    def _evidence_of(self, watched: RelayWatch, key: tuple[str, str]) -> list[str]:
+        for fault in watched.watch.status():
+            if (fault["fault"], fault["subject"]) == key:
+                return [f"{e['observable']}: {e['said']}" for e in fault["evidence"][:6]]
+        return []
+
+    def _became_of(self, outcome: Outcome) -> None:
+        """An order that was begun has ended."""
+        self._put_down(outcome)
+        if not outcome.failed:
+            return
+        order = outcome.order
+        self._turns[str(Turn.ORDER_FAILED)] += 1
+        self._notices.append(
+            {
+                "utc": _utc(),
+                "turn": str(Turn.ORDER_FAILED),
+                "fault": order.fault,
+                "subject": order.subject,
+                "action": str(order.action),
+                "why": outcome.failed,
+                "runbook": f"docs/runbooks/{order.fault}.md",
+            }
+        )
+
+    def _put_down(self, outcome: Outcome) -> None:
+        order = outcome.order
+        told = {
+            "utc": _utc(),
+            "action": str(order.action),
+            "fault": order.fault,
+            "subject": order.subject,
+            "outcome": "failed" if outcome.failed else "done",
+            "what": outcome.failed or outcome.done,
+            "runbook": order.runbook,
+        }
+        self._outcomes[(str(order.action), told["outcome"])] += 1
+        self._orders.append(told)
+        say = _log.error if outcome.failed else _log.warning
+        say("order", **told)
+
+    # ------------------------------------------------------------------------------- status
+
+    def evidence(self) -> dict[str, Any]:
+        """All that is known, for an archive."""
+        return {"utc": _utc(), "faults": self.status(), "relays_said": dict(self._relay_said)}
+
+    def status(self) -> Mapping[str, Any]:
+        """Plain types, nothing secret; also before :meth:`run`."""
+        relays = {relay_id: watched.status() for relay_id, watched in self._relays.items()}
+        active = [
+            {"relay": relay_id, **fault}
+            for relay_id, watched in relays.items()
+            for fault in watched["faults"]
+        ]
+        actions = getattr(self, "_actions", None)
+        return {
+            "rounds": self._rounds,
+            "failed": self._failed,
+            "active": active,
+            "notices": list(self._notices),
+            "orders": list(self._orders),
+            "in_force": {} if actions is None else actions.status(),
+            "relays": {
+                relay_id: {k: v for k, v in watched.items() if k != "faults"}
+                for relay_id, watched in relays.items()
+            },
+            "asked": {
+                url: {"answers": not self._asker.why[url], "why": self._asker.why[url]}
+                for url in self._addresses()
+                if url in self._asker.why
+            },
+            "turns": dict(self._turns),
+            "outcomes": [
+                {"action": action, "outcome": outcome, "number": number}
+                for (action, outcome), number in sorted(self._outcomes.items())
+            ],
+        }
+
+    def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
+        """Of a status as :meth:`status` gives it."""
+        active = GaugeMetricFamily(
+            "bellrelay_fault_active",
+            "probability of a fault that is there",
+            labels=["fault", "family", "subject", "relay"],
+        )
+        for fault in status["active"]:
+            labels = [fault[k] for k in ("fault", "family", "subject", "relay")]
+            active.add_metric(labels, fault["probability"])
+        yield active
+        notices = CounterMetricFamily("bellrelay_fault_notices", "what was told", labels=["turn"])
+        for turn in Turn:
+            notices.add_metric([str(turn)], status["turns"].get(str(turn), 0))
+        yield notices
+        orders = CounterMetricFamily(
+            "bellrelay_fault_orders", "what was done", labels=["action", "outcome"]
+        )
+        for each in status["outcomes"]:
+            orders.add_metric([each["action"], each["outcome"]], each["number"])
+        yield orders
+        answers = GaugeMetricFamily(
+            "bellrelay_watch_answers", "1 while who is asked answers", labels=["url"]
+        )
+        for url, asked in status["asked"].items():
+            answers.add_metric([url], float(asked["answers"]))
+        yield answers
+        learnt = GaugeMetricFamily(
+            "bellrelay_watch_baseline_known", "1 once it is", labels=["relay"]
+        )
+        for relay_id, watched in status["relays"].items():
+            learnt.add_metric([relay_id], float(watched["baseline"]["state"] == "known"))
+        yield learnt
+        yield CounterMetricFamily(
+            "bellrelay_watch_rounds", "times that everybody was asked", value=status["rounds"]
+        )
+
+
+def _is_of(row: BlockRow, relay_id: str, active: str) -> bool:
+    """Whether a block is this relay's; one that does not say is the active one's."""
+    return str(row.record.get("relay_id", active)) == relay_id
+
+
+def _utc() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
