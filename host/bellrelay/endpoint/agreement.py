@@ -19,6 +19,7 @@ from bellrelay.distill.security import Security
 from bellrelay.distill.tally import Tally
 from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
+from bellrelay.wire.tracking import TrackingSlots
 
 from .block_ladders import used_ladder
 from .block_parameters import BlockParameters
@@ -71,7 +72,7 @@ class Agreement:
     block_slots : slots of a block. alice, bob : declared. reconcile : ``auto``, ``ldpc`` or
     ``cascade``. refill_share : of every key, what goes into the pool. alice_limit, bob_limit : most
     deviation with which a block is still bounded, where it was measured; what is declared if that
-    is more. digest : 32 bytes, of all of it.
+    is more. tracking_slots : make no key. digest : 32 bytes, of all of it.
     """
 
     alice_id: str
@@ -85,6 +86,7 @@ class Agreement:
     refill_share: float = 0.1
     alice_limit: float = 0.0
     bob_limit: float = 0.0
+    tracking_slots: TrackingSlots = field(default_factory=TrackingSlots)
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -201,4 +203,5 @@ def agreement_of(config: EndpointConfig) -> Agreement:
         config.key_pool.refill_share,
         config.alice.most_deviation,
         config.bob.most_deviation,
+        config.tracking_slots.schedule(),
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.wire.peer_messages import Commit, Exchange, Kind
+from bellrelay.wire.tracking import TrackingSlots
 
 from .announcement_rules import CollectedBlock
 from .block import BlockAborted, Cause
@@ -35,8 +36,8 @@ _SAID = "deviation_said_ppm"
 class CommittedList:
     """What both have committed to, less the slots that either sender has no record of.
 
-    slot : (n,) uint64. outcome : (n,) uint8. pulses : pairs of pulses sent. digest : of the list.
-    alice, bob : ladders that the block is bounded with.
+    No tracking slot is in it. slot : (n,) uint64. outcome : (n,) uint8. pulses : pairs of pulses
+    sent. digest : of the list. alice, bob : ladders that the block is bounded with.
     """
 
     slot: NDArray[np.uint64] = field(repr=False)
@@ -56,6 +57,10 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     ------
     BlockAborted, TalkOver
     """
+    # Before anything else: settings of these slots steer what everybody sees. Nothing below knows
+    # of an announcement in one of them.
+    tracking = run.agreement.tracking_slots
+    collected = await run.compute(_without_tracking, tracking, collected)
     listed, digest = await run.compute(_listed, run, collected)
     removed = await _removed(run)
     deviation = await _said_deviation(run)
@@ -94,11 +99,14 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     said = {run.role: deviation, peer_of(run.role): other.deviation_ppm}
     alice, bob = (run.agreement.used_ladder(role, said[role]) for role in Role)
     both = union(removed, _within(run, other))
-    pulses = run.end - run.first - slots_in(both)
+    for_tracking = tracking.count(run.first, run.end)
+    left_out = slots_in(both) - sum(tracking.count(int(a), int(b)) for a, b in both)
+    pulses = run.end - run.first - for_tracking - left_out
     run.record.update(
         announced=int(collected.slot.size),
         pulses=pulses,
-        pulses_removed=run.end - run.first - pulses,
+        pulses_removed=left_out,
+        pulses_for_tracking=for_tracking,
         list_digest=digest.hex(),
         parameters={role.value: sets[role].digest.hex()[:16] for role in Role},
     )
@@ -120,13 +128,25 @@ async def _said_deviation(run: BlockRun) -> int:
 
 def _listed(run: BlockRun, collected: CollectedBlock) -> tuple[tuple[bytes, ...], bytes]:
     """The list as it is vouched for, in pieces, and the digest of all of them."""
-    head = f"{run.agreement.relay_id} {run.block} {run.first} {run.end}\n".encode()
+    tracking = run.agreement.tracking_slots
+    head = (
+        f"{run.agreement.relay_id} {run.block} {run.first} {run.end} "
+        f"less {tracking.length} of every {tracking.every}\n"
+    ).encode()
     slot = np.ascontiguousarray(collected.slot, "<u8").tobytes()
     pieces = (head, slot, collected.outcome.tobytes())
     hashed = hashlib.sha256()
     for piece in pieces:
         hashed.update(piece)
     return pieces, hashed.digest()
+
+
+def _without_tracking(tracking: TrackingSlots, collected: CollectedBlock) -> CollectedBlock:
+    """The list of the slots that make key."""
+    kept = ~tracking.inside(collected.slot)
+    if kept.all():
+        return collected
+    return replace(collected, slot=collected.slot[kept], outcome=collected.outcome[kept])
 
 
 def _without(
