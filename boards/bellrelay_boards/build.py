@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bellrelay.wire.registers import PROTOCOL_VERSION
 from bellrelay_gateware.memory_collisions import free_collisions
+from bellrelay_gateware.relay import VERSION
 from bellrelay_gateware.tap_check import TapPlacementError
 
 from .board import Board
@@ -112,6 +115,11 @@ def build_board(
         seed=seed,
         git_revision=options.git_revision,
         config_hash=f"{board.geometry.config_hash:08x}",
+        gateware_version=".".join(map(str, VERSION)),
+        protocol_version=PROTOCOL_VERSION,
+        geometry=asdict(board.geometry),
+        reference=options.reference,
+        serial=options.serial,
         tools=_tool_versions(),
     )
     clock = _StageClock(report, progress)
@@ -173,6 +181,7 @@ def build_board(
         clock.begin("pack")
         run_tool("ecppack", commands["ECPPACK"], folder, folder / "ecppack.log")
         report.bitstream = str(folder / "top.bit")
+        report.bitstream_sha256 = hashlib.sha256((folder / "top.bit").read_bytes()).hexdigest()
     clock.end()
     return report
 

@@ -53,6 +53,12 @@ class BuildReport:
 
     Attributes
     ----------
+    gateware_version, protocol_version, geometry
+        What the board says of itself: see :func:`bellrelay.wire.access.identify`.
+    reference, serial
+        As :class:`~.build.BuildOptions` has them.
+    bitstream, bitstream_sha256
+        Path of the file, and its digest: who brings it onto a board knows it by that.
     faults
         A line of text for each gate that failed; empty if the build passes.
     seconds
@@ -67,11 +73,17 @@ class BuildReport:
     seed: int
     git_revision: str
     config_hash: str
+    gateware_version: str = ""
+    protocol_version: int = 0
+    geometry: Mapping[str, Any] = field(default_factory=dict)
+    reference: str = "internal"
+    serial: str = "0"
     tools: Mapping[str, str] = field(default_factory=dict)
     resources: tuple[ResourceUse, ...] = ()
     clocks: tuple[ClockResult, ...] = ()
     lines: tuple[LineResult, ...] = ()
     bitstream: str = ""
+    bitstream_sha256: str = ""
     faults: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -84,6 +96,7 @@ class BuildReport:
         """Everything, with ``passed`` and the clocks' margins."""
         out = asdict(self)
         out["tools"] = dict(self.tools)
+        out["geometry"] = dict(self.geometry)
         for entry, clock in zip(out["clocks"], self.clocks, strict=True):
             entry |= {"margin_percent": round(clock.margin_percent, 1), "met": clock.met}
         return {"passed": self.passed, **out}

@@ -36,11 +36,14 @@ def register(app: typer.Typer) -> None:
     """Add the verb with its commands."""
     board = typer.Typer(
         no_args_is_help=True,
-        help="Boards on the bench: list, build, flash, probe, selftest.",
+        help="Boards on the bench: list, build, flash, update, probe, selftest.",
     )
     board.command("list", epilog="Example: bellrelay board list --json")(list_boards)
     board.command("build", epilog="Example: bellrelay board build ecpix5-85f --report")(build)
     board.command("flash", epilog="Example: bellrelay board flash ecpix5-85f")(flash)
+    board.command("update", epilog="Example: bellrelay board update IMAGE --config relay.yaml")(
+        update
+    )
     board.command("probe", epilog="Example: bellrelay board probe --json")(probe)
     board.command("selftest", epilog="Example: bellrelay board selftest --loop-back")(selftest)
     app.add_typer(board, name="board")
@@ -143,6 +146,60 @@ def flash(
         print(json.dumps(result.as_json()))
     else:
         print(f"{name} is on the board: {result.line()}")
+
+
+def update(
+    config: Annotated[Path, typer.Option(help="The relay's YAML.", metavar="FILE.yaml")],
+    image: Annotated[
+        Path | None,
+        typer.Argument(help="A build's folder, or its bitstream.", metavar="IMAGE"),
+    ] = None,
+    previous: Annotated[
+        Path | None,
+        typer.Option(
+            help="The build that is on the board, where no update has brought it there.",
+            metavar="IMAGE",
+        ),
+    ] = None,
+    no_return: Annotated[
+        bool, typer.Option("--no-return", help="Begin without an image to return to.")
+    ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an update that was stopped.")
+    ] = False,
+    back: Annotated[bool, typer.Option("--back", help="Return to the image before.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="What was done to the board; nothing is changed.")
+    ] = False,
+    wait_s: Annotated[float, typer.Option(help="How long the board may take to come back.")] = 20,
+    as_json: _Json = False,
+) -> None:
+    """Another image onto a relay's board; back to the one before if it is not well.
+
+    The image's identity is compared with the board's, then its delay lines are calibrated, its
+    self-test is run, and its heartbeats are watched for firmware.watch_s. Stop the daemon first.
+    Exit code 8 if the image was refused or not kept, 11 if no image works.
+    """
+    from bellrelay.cli.board_update import print_history, run_update
+
+    if sum((image is not None, resume, back, history)) != 1:
+        raise typer.BadParameter("either IMAGE, or --resume, --back or --history")
+    if image is None and (previous is not None or no_return):
+        raise typer.BadParameter("goes with IMAGE", param_hint="--previous, --no-return")
+    if history:
+        print_history(config, as_json=as_json)
+        return
+    code = run_update(
+        config,
+        image,
+        previous=previous,
+        no_return=no_return,
+        resume=resume,
+        wait_s=wait_s,
+        as_json=as_json,
+    )
+    if code is not ExitCode.OK:
+        raise typer.Exit(code)
 
 
 def probe(port: _Port = None, baud: _Baud = DEFAULT_BAUD, as_json: _Json = False) -> None:

@@ -8,12 +8,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bellrelay.cli.board_build import REPORT_FILE
 from bellrelay.cli.board_ports import ProbedPort, probe_ports
 
-__all__ = ["FlashFailed", "ProgrammerMissing", "flash_board"]
+if TYPE_CHECKING:
+    from bellrelay_boards.board import Programmer
+
+__all__ = ["FlashFailed", "ProgrammerMissing", "find_program", "flash_board", "program_board"]
 
 _PAUSE_S = 0.5
 
@@ -51,7 +54,7 @@ def flash_board(
     board = find_board(name)
     file = bitstream or folder / "top.bit"
     expected = _expected(name, file, board.geometry.config_hash)
-    _program(board.programmer, file)
+    program_board(board.programmer, file)
 
     end = time.monotonic() + wait_s
     while True:
@@ -95,11 +98,19 @@ def _expected(name: str, file: Path, config_hash: int) -> dict[str, Any]:
     return expected
 
 
-def _program(programmer: Any, file: Path) -> None:
-    program, *arguments = programmer.arguments
+def find_program(programmer: Programmer) -> str:
+    """Path of the program that brings bitstreams onto a board. ProgrammerMissing."""
+    program = programmer.arguments[0]
     path = shutil.which(program)
     if path is None:
         raise ProgrammerMissing(f"{program} is not installed; get it from {programmer.install}")
+    return path
+
+
+def program_board(programmer: Programmer, file: Path) -> None:
+    """Bring a bitstream onto the board that is plugged in. ProgrammerMissing, FlashFailed."""
+    path = find_program(programmer)
+    program, *arguments = programmer.arguments
     if programmer.before:
         print(f"first: {programmer.before}", file=sys.stderr, flush=True)
     filled = [argument.format(bitstream=file) for argument in arguments]

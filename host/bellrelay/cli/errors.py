@@ -16,6 +16,10 @@ from bellrelay.cli.exits import ExitCode
 EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.cli.board_flash.FlashFailed": ExitCode.CHECK_FAILED,
     "bellrelay.cli.board_flash.ProgrammerMissing": ExitCode.MISSING_EXTRA,
+    "bellrelay.control.firmware_image.ImageUnusable": ExitCode.CHECK_FAILED,
+    "bellrelay.control.firmware_store.JournalBroken": ExitCode.STORAGE,
+    "bellrelay.control.firmware_store.StoreBusy": ExitCode.STORAGE,
+    "bellrelay.control.firmware_update.UpdateRefused": ExitCode.CHECK_FAILED,
     "bellrelay.cli.run.BoardsDiffer": ExitCode.CHECK_FAILED,
     "bellrelay.cli.run_processes.RunFailed": ExitCode.FAILURE,
     "bellrelay.endpoint.block_store.StoreError": ExitCode.STORAGE,

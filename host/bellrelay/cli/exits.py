@@ -31,4 +31,5 @@ class ExitCode(IntEnum):
     CHECK_FAILED = 8, "the run ended and a check of its results failed"
     MISSING_EXTRA = 9, "a package or program that comes with an extra is not installed"
     TAG_FILE = 10, "a file of recorded tags that cannot be read"
+    BOARD_DOWN = 11, "no image of the board works: what was printed says what to do"
     INTERRUPTED = 130, "stopped from the keyboard"

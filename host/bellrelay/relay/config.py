@@ -26,6 +26,7 @@ __all__ = [
     "ConfigError",
     "Detector",
     "FanOut",
+    "FirmwareSettings",
     "Health",
     "LogSettings",
     "RelayConfig",
@@ -55,6 +56,17 @@ def _window(value: Any) -> Any:
     ):
         raise allowed("[start, end] in whole ps, 0 <= start <= end")
     return tuple(value)
+
+
+def _temperatures(value: Any) -> Any:
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in value)
+        or not value[0] < value[1]
+    ):
+        raise allowed("[lowest, highest] in degrees Celsius")
+    return tuple(map(float, value))
 
 
 _Ps = Annotated[int, between(-(1 << 31), (1 << 31) - 1, "ps")]
@@ -175,6 +187,23 @@ class FanOut(Model):
         return self
 
 
+class FirmwareSettings(Model):
+    """Updates of the board's gateware (`bellrelay board update`)."""
+
+    directory: Path = Field(
+        description="its own directory: the image on the board, the one before, the journal"
+    )
+    watch_s: Annotated[float, between(0.1, 3600.0, "s")] = Field(
+        default=10.0, description="for so long a new image is watched before it is kept"
+    )
+    temperature_c: Annotated[tuple[float, float], BeforeValidator(_temperatures)] = Field(
+        default=(-20.0, 85.0), description="degrees on the die, [lowest, highest]"
+    )
+    selftest: bool = Field(
+        default=True, description="whether a new image must pass the board's self-test"
+    )
+
+
 class RelayConfig(FileModel):
     """Everything that a relay's YAML says."""
 
@@ -208,6 +237,7 @@ class RelayConfig(FileModel):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
+    firmware: FirmwareSettings | None = None
 
     @property
     def ports(self) -> tuple[int, ...]:
