@@ -14,9 +14,10 @@ from bellrelay.distill.reconcile.engine import Role
 from bellrelay.endpoint import exchange_commit
 from bellrelay.endpoint.agreement import Agreement, ReconcileMethod, agreement_of
 from bellrelay.endpoint.block import BlockState, Cause
+from bellrelay.endpoint.block_store import BlockStore
 from bellrelay.endpoint.config import check_endpoint_config
 from bellrelay.endpoint.peer_session import PeerSession, WrongPeer
-from bellrelay.wire.peer_messages import Commit, Kind, Reveal
+from bellrelay.wire.peer_messages import Kind, Reveal
 from bellrelay.wire.tracking import TrackingSlots
 
 SCHEDULE = TrackingSlots(every=10**9, length=4 * 10**7)
@@ -181,15 +182,31 @@ def test_rule_25_endpoints_of_different_schedules_do_not_speak_with_each_other(o
     one.greet(PeerSession(1, _agreement(SCHEDULE).digest).hello())
 
 
+@pytest.mark.parametrize("who", ["alice", "bob"])
+def test_rule_25_an_acquisition_has_one_schedule_whatever_the_configuration_says(tmp_path, who):
+    """One side has asked for settings by another one, before both were configured anew."""
+
+    def prepare(*parties_and_network):
+        party = next(p for p in parties_and_network[:2] if p.name == who)
+        store = BlockStore(party.folder, party.name)
+        assert store.hold_schedule("charles", 1, TrackingSlots(2 * 10**9, 10**7))
+        assert not store.hold_schedule("charles", 1, SCHEDULE)
+        assert store.hold_schedule("charles", 2, SCHEDULE)
+        assert store.hold_schedule("another", 1, SCHEDULE)
+        store.close()
+
+    run = tracked_run()
+    row = end_of(tmp_path, run, prepare=prepare)
+    assert (row.state, row.cause) == (BlockState.ABORTED, Cause.PARAMETERS)
+    assert not run.alice.asked
+    assert not run.bob.asked
+
+
 def test_rule_25_a_list_of_another_schedule_is_another_list(tmp_path):
-    """Begun again with another schedule, a block ends: what left it out may have been asked for."""
-    run = synthetic_run()
-    run.blocks = [without_tracking(block) for block in run.blocks]
     digests = []
     for number, schedule in enumerate((SCHEDULE, TrackingSlots(2 * 10**9, 4 * 10**7))):
-        with Witness() as witness:
-            end_of(tmp_path / str(number), run, schedule)
-        digests.append(Commit.parse(witness.bodies(Kind.COMMIT, "alice")[0]).digest)
+        run = tracked_run(without_tracking)
+        digests.append(end_of(tmp_path / str(number), run, schedule).record["list_digest"])
     assert digests[0] != digests[1]
 
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bellrelay.wire.tracking import TrackingSlots
+
 from .block import BlockId, BlockState, Cause, allowed_steps
 
 __all__ = ["BlockRow", "BlockStore", "StoreError", "StoredKey", "StoredVerdict"]
@@ -43,6 +45,10 @@ CREATE TABLE IF NOT EXISTS key (
 CREATE INDEX IF NOT EXISTS block_changed ON block (changed_ns);
 CREATE TABLE IF NOT EXISTS relay (
     relay_id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, since_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS schedule (
+    relay_id TEXT NOT NULL, acquisition INTEGER NOT NULL,
+    every INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY (relay_id, acquisition)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 """
@@ -163,6 +169,26 @@ class BlockStore:
                 " changed_ns) VALUES (?, ?, ?, ?, ?, ?)",
                 (block.acquisition, block.index, BlockState.COLLECTING, sequence, now, now),
             )
+
+    def hold_schedule(self, relay_id: str, acquisition: int, tracking: TrackingSlots) -> bool:
+        """Hold an acquisition to its schedule of tracking slots, for ever; False: it has another.
+
+        Who asks first fixes it, be it for a block or for the settings of tracking slots: otherwise
+        settings that were asked for would make key once the configuration has changed.
+        """
+        where = "FROM schedule WHERE relay_id = ? AND acquisition = ?"
+        with self._lock:
+            row = self._db.execute(f"SELECT every, length {where}", (relay_id, acquisition))
+            found = row.fetchone()
+        if found is None:
+            with self._write() as db:
+                db.execute(
+                    "INSERT OR IGNORE INTO schedule VALUES (?, ?, ?, ?)",
+                    (relay_id, acquisition, tracking.every, tracking.length),
+                )
+                row = db.execute(f"SELECT every, length {where}", (relay_id, acquisition))
+                found = row.fetchone()
+        return tuple(found) == (tracking.every, tracking.length)
 
     def commit_list(self, block: BlockId, digest: bytes, record: Mapping[str, Any]) -> bool:
         """Put down the digest of the complete list; False if another one was put down before.

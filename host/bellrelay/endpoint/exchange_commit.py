@@ -60,6 +60,9 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     # Before anything else: settings of these slots steer what everybody sees. Nothing below knows
     # of an announcement in one of them.
     tracking = run.agreement.tracking_slots
+    held = run.agreement.relay_id, run.block.acquisition, tracking
+    if not await run.write(run.store.hold_schedule, *held):
+        raise BlockAborted(Cause.PARAMETERS, "the acquisition began with other tracking slots")
     collected = await run.compute(_without_tracking, tracking, collected)
     listed, digest = await run.compute(_listed, run, collected)
     removed = await _removed(run)
