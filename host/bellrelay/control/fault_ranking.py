@@ -202,5 +202,8 @@ def _evidence(fault: Fault, subject: str, reading: Reading) -> Evidence:
     column = _COLUMN[reading.side]
     weight = math.log(CELLS[cell][column] / CELLS[""][column])
     unit = reading.instance.observable.unit
-    said = f"{_WORD[reading.side]}, {reading.value:.4g} {unit}".rstrip()
+    said = _WORD[reading.side]
+    # An alarm may rest on what lies before the moment that evidence is counted from.
+    if math.isfinite(reading.value):
+        said = f"{said}, {reading.value:.4g} {unit}".rstrip()
     return Evidence(str(reading.instance), said, weight)

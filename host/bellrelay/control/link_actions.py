@@ -265,7 +265,9 @@ class LinkActions:
             done = await self._hands.set_attenuation_db(0.0)
         if self._in_force.get(action) is in_force:
             del self._in_force[action]
-        self._returned.setdefault(in_force.key, deque()).append(self._clock())
+        times, now = self._returned.setdefault(in_force.key, deque()), self._clock()
+        if not times or now - times[-1] >= _HOLD_S:
+            times.append(now)
         return done
 
     def status(self) -> dict[str, Any]:

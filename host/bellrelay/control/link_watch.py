@@ -59,6 +59,8 @@ class LinkWatch:
         self._orders: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._turns: Counter[str] = Counter()
         self._outcomes: Counter[tuple[str, str]] = Counter()
+        # Faults that were there, with their subjects.
+        self._known: set[tuple[str, str]] = set()
         self._asker = HealthAsker(self._settings.timeout_s)
         self._relay_said: dict[str, Status | None] = {}
         self._failed = ""
@@ -156,6 +158,7 @@ class LinkWatch:
         self._turns[str(notice.turn)] += 1
         key = (notice.fault, notice.subject)
         if notice.turn is Turn.RAISED:
+            self._known.add(key)
             self._actions.again(*key)
         elif notice.turn in (Turn.CLEARED, Turn.DROPPED):
             self._actions.over(*key)
@@ -253,6 +256,7 @@ class LinkWatch:
                 for url in self._addresses()
                 if url in self._asker.why
             },
+            "known": sorted(map(list, self._known)),
             "turns": dict(self._turns),
             "outcomes": [
                 {"action": action, "outcome": outcome, "number": number}
@@ -263,38 +267,42 @@ class LinkWatch:
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
         """Of a status as :meth:`status` gives it."""
         active = GaugeMetricFamily(
-            "bellrelay_fault_active",
-            "probability of a fault that is there",
-            labels=["fault", "family", "subject", "relay"],
+            "bellrelay_endpoint_fault",
+            "1 while a fault is there; 0 once it was",
+            labels=["fault", "subject"],
         )
-        for fault in status["active"]:
-            labels = [fault[k] for k in ("fault", "family", "subject", "relay")]
-            active.add_metric(labels, fault["probability"])
+        there = {(fault["fault"], fault["subject"]) for fault in status["active"]}
+        for fault, subject in sorted(there | {tuple(known) for known in status["known"]}):
+            active.add_metric([fault, subject], float((fault, subject) in there))
         yield active
-        notices = CounterMetricFamily("bellrelay_fault_notices", "what was told", labels=["turn"])
+        notices = CounterMetricFamily(
+            "bellrelay_endpoint_fault_notices", "what was told", labels=["turn"]
+        )
         for turn in Turn:
             notices.add_metric([str(turn)], status["turns"].get(str(turn), 0))
         yield notices
         orders = CounterMetricFamily(
-            "bellrelay_fault_orders", "what was done", labels=["action", "outcome"]
+            "bellrelay_endpoint_fault_orders", "what was done", labels=["action", "outcome"]
         )
         for each in status["outcomes"]:
             orders.add_metric([each["action"], each["outcome"]], each["number"])
         yield orders
         answers = GaugeMetricFamily(
-            "bellrelay_watch_answers", "1 while who is asked answers", labels=["url"]
+            "bellrelay_endpoint_watch_answers", "1 while who is asked answers", labels=["url"]
         )
         for url, asked in status["asked"].items():
             answers.add_metric([url], float(asked["answers"]))
         yield answers
         learnt = GaugeMetricFamily(
-            "bellrelay_watch_baseline_known", "1 once it is", labels=["relay"]
+            "bellrelay_endpoint_watch_baseline_known", "1 once it is", labels=["relay"]
         )
         for relay_id, watched in status["relays"].items():
             learnt.add_metric([relay_id], float(watched["baseline"]["state"] == "known"))
         yield learnt
         yield CounterMetricFamily(
-            "bellrelay_watch_rounds", "times that everybody was asked", value=status["rounds"]
+            "bellrelay_endpoint_watch_rounds",
+            "times that everybody was asked",
+            value=status["rounds"],
         )
 
 

@@ -1,0 +1,362 @@
+"""The companion in an endpoint: health servers that answer, a link that breaks, orders that go out.
+
+A round takes 20 ms here, and the relay's slots say that a second has passed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry, generate_latest
+from simulated_link import SimulatedLink, of_endpoint
+from simulated_statuses import BLOCK_SLOTS, ObservedLink, Statuses
+
+from bellrelay.control import link_watch
+from bellrelay.control.baseline_file import BaselineFile
+from bellrelay.control.fault_baseline import measure_baseline
+from bellrelay.control.fault_observation import Observation
+from bellrelay.control.link_observer import Round
+from bellrelay.control.link_watch import LinkWatch
+from bellrelay.endpoint.config import EndpointConfig, check_endpoint_config
+from bellrelay.service.health_server import HealthServer
+from bellrelay.settings.model import Health
+
+LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.45, "p_mu": 0.15, "p_nu": 0.3}
+TLS = {"certificate": "a.crt", "key": "a.key", "ca": "ca.crt"}
+Change = Callable[[Observation], Observation]
+
+
+def config(folder: Path, **watch: Any) -> EndpointConfig:
+    return check_endpoint_config(
+        {
+            "endpoint_id": "alice-1",
+            "peer_id": "bob-1",
+            "role": "alice",
+            "relay": {"id": "charlie-1", "unix_socket": str(folder / "announcements")},
+            "peer": {"listen": "127.0.0.1:0", "name": "bob-1", "tls": TLS},
+            "source": {"plugin": "simulation"},
+            "alice": LADDER,
+            "bob": LADDER,
+            "block": {"slots": BLOCK_SLOTS},
+            "store": {"directory": str(folder)},
+            "key_pool": {"file": str(folder / "pool"), "reserve_bits": 0},
+            "intensity_monitor": {"input": "none"},
+            "watch": {"timeout_s": 0.5, **watch},
+        }
+    )
+
+
+class Stage:
+    """A link, second by second: whoever asks is told of the second that the endpoint is in.
+
+    It stands in for the daemon: what is asked of sender, channel and relays is noted.
+    """
+
+    def __init__(self, link: SimulatedLink) -> None:
+        self.link = link
+        self.happens: dict[str, Any] = {}
+        self.report: Change = lambda seen: seen
+        self.now: Round = Round(0.0)
+        self.asked: list[tuple[str, Any]] = []
+        self.nonsense = False
+        self.active = "charlie-1"
+        self.others = ("charlie-2",)
+        self._statuses = Statuses()
+        self.store = SimpleNamespace(ended_since=lambda _ns: list(self.now.blocks))
+        self.sender = SimpleNamespace(
+            set_rate=lambda share: self.asked.append(("rate", share)),
+            set_attenuation_db=lambda db: self.asked.append(("attenuation", db)),
+            halt=lambda: self.asked.append(("halt", "")),
+        )
+        self.channel = SimpleNamespace(renew_session=lambda why: self.asked.append(("renew", why)))
+        self.account = SimpleNamespace(status=lambda: {"bits": 10**6})
+        self.pipeline = SimpleNamespace(status=lambda: {"in_work": []})
+        self.relays = SimpleNamespace(
+            active="charlie-1", fail_over=self._fail_over, quarantine=self._quarantine
+        )
+
+    def _fail_over(self, why: str) -> None:
+        self.asked.append(("fail-over", why))
+        self.relays.active = "charlie-2"
+
+    def _quarantine(self, relay_id: str, why: str) -> None:
+        self.asked.append(("quarantine", relay_id))
+
+    def status(self) -> dict[str, Any]:
+        """Alice's; a second passes."""
+        state = replace(self.link.state, **self.happens)
+        (seen,) = self.link.run(1, lambda _t, _s: state, self.report)
+        self.now = self._statuses.of(seen)
+        return self.of_endpoint(0)
+
+    def of_endpoint(self, party: int) -> dict[str, Any]:
+        own = self.now.endpoints[party] or {}
+        each = {r: {"connected": own["relay"]["connected"]} for r in ("charlie-1", *self.others)}
+        return {**own, "relays": {"active": self.relays.active, "each": each}}
+
+    def of_relay(self) -> dict[str, Any]:
+        return {"state": "?"} if self.nonsense else dict(self.now.relay or {})
+
+
+@contextlib.asynccontextmanager
+async def watched(
+    stage: Stage, settings: EndpointConfig, servers: dict[str, Callable[[], dict[str, Any]]]
+) -> AsyncIterator[LinkWatch]:
+    """The companion, running; `servers` fill in addresses of the settings by name."""
+    running = []
+    urls: dict[str, str] = {}
+    for name, status in servers.items():
+        server = HealthServer(Health(listen="127.0.0.1:0"), status, lambda _s: [])
+        await server.start()
+        running.append(server)
+        urls[name] = f"http://127.0.0.1:{server.port}"
+    assert settings.watch is not None
+    watch = settings.watch.model_copy(
+        update={
+            "relays": {k: u for k, u in urls.items() if k.startswith("charlie")},
+            "peer": urls.get("peer"),
+            "kmes": tuple(u for k, u in urls.items() if k.startswith("kme")),
+        }
+    )
+    companion = LinkWatch(settings.model_copy(update={"watch": watch}))
+    task = asyncio.ensure_future(companion.run(stage))  # type: ignore[arg-type]
+    try:
+        yield companion
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for server in running:
+            await server.stop()
+
+
+async def until(companion: LinkWatch, met: Callable[[dict[str, Any]], bool], rounds: int) -> Any:
+    """Until the status is as wanted; so many rounds at most."""
+    end = companion.status()["rounds"] + rounds
+    while True:
+        status = dict(companion.status())
+        if met(status):
+            return status
+        assert status["rounds"] < end, (status["active"], status["notices"], status["failed"])
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(link_watch, "_EVERY_S", 0.02)
+
+
+@pytest.fixture(scope="module")
+def learnt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A baseline, of both relays."""
+    path = tmp_path_factory.mktemp("baseline") / "baseline.yaml"
+    baseline = measure_baseline(ObservedLink(seed=1).run(600))
+    for relay_id in ("charlie-1", "charlie-2"):
+        BaselineFile(path).save(relay_id, baseline, 600.0)
+    return path
+
+
+def everybody(stage: Stage) -> dict[str, Callable[[], dict[str, Any]]]:
+    return {
+        "charlie-1": stage.of_relay,
+        "charlie-2": stage.of_relay,
+        "peer": lambda: stage.of_endpoint(1),
+        "kme-a": lambda: dict(stage.now.kmes[0] or {}),
+        "kme-b": lambda: dict(stage.now.kmes[1] or {}),
+    }
+
+
+def test_a_cut_is_told_and_the_link_moves(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        async with watched(
+            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+        ) as faults:
+            status = await until(faults, lambda s: s["rounds"] >= 20, 40)
+            assert status["active"] == status["notices"] == []
+            assert status["relays"]["charlie-1"]["baseline"] == {"state": "known"}
+            assert all(asked["answers"] for asked in status["asked"].values())
+            assert len(status["asked"]) == 5
+            stage.happens = {"light": (0.0, 1.0)}
+            cut_at = status["rounds"]
+            status = await until(faults, lambda s: s["active"], 20)
+            (fault,) = status["active"]
+            assert (fault["fault"], fault["subject"]) == ("fibre-cut", "alice")
+            assert fault["relay"] == "charlie-1"
+            assert fault["runbook"] == "docs/runbooks/fibre-cut.md"
+            assert any("light of alice" in e["observable"] for e in fault["evidence"])
+            assert status["rounds"] - cut_at <= 6
+            page = _metrics(faults)
+            assert 'bellrelay_endpoint_fault{fault="fibre-cut",subject="alice"} 1.0' in page
+            status = await until(faults, lambda s: s["orders"], 10)
+            assert stage.asked == [("fail-over", "fibre-cut of alice")]
+            (order,) = status["orders"]
+            assert (order["action"], order["outcome"]) == ("fail-over", "done")
+            # The relay that was left is remembered, and the new one is healthy.
+            stage.happens = {}
+            stage.link.state = SimulatedLink().state
+            status = await until(faults, lambda s: s["relays"]["charlie-2"]["active"], 10)
+            assert status["relays"]["charlie-1"]["left"]["fault"] == "fibre-cut"
+            status = await until(faults, lambda s, n=status["rounds"]: s["rounds"] > n + 40, 60)
+            assert status["active"] == []
+            page = _metrics(faults)
+            assert 'bellrelay_endpoint_fault{fault="fibre-cut",subject="alice"} 0.0' in page
+            assert (
+                'bellrelay_endpoint_fault_orders_total{action="fail-over",outcome="done"} 1.0'
+                in page
+            )
+
+    asyncio.run(scene())
+
+
+def _metrics(companion: LinkWatch) -> str:
+    registry = CollectorRegistry(auto_describe=False)
+
+    class Collector:
+        def collect(self) -> Any:
+            return companion.metrics(companion.status())
+
+    registry.register(Collector())  # type: ignore[arg-type]
+    return generate_latest(registry).decode()
+
+
+def test_a_baseline_is_learnt_and_used(tmp_path: Path) -> None:
+    stage = Stage(SimulatedLink(seed=4))
+    path = tmp_path / "baseline.yaml"
+
+    async def scene() -> None:
+        settings = config(tmp_path, baseline=str(path), learn_s=60.0)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            status = await until(faults, lambda s: s["rounds"] >= 15, 30)
+            assert status["relays"]["charlie-1"]["baseline"]["state"] == "learning"
+            # What needs no baseline is told from the first second on.
+            stage.report = lambda seen: of_endpoint(seen, 1, pool_blocks=2.0)
+            status = await until(faults, lambda s: s["active"], 5)
+            assert status["active"][0]["fault"] == "tag-key-short"
+            stage.report = lambda seen: seen
+            status = await until(faults, lambda s: not s["active"], 30)
+            status = await until(
+                faults, lambda s: s["relays"]["charlie-1"]["baseline"]["state"] == "known", 120
+            )
+            stage.happens = {"light": (1.0, 0.0)}
+            status = await until(faults, lambda s: s["active"], 10)
+            assert status["active"][0]["fault"] == "fibre-cut"
+
+    asyncio.run(scene())
+    kept = yaml.safe_load(path.read_text())
+    assert kept["version"] == 1
+    assert kept["relays"]["charlie-1"]["seconds"] >= 60.0
+    assert len(kept["relays"]["charlie-1"]["baseline"]["clicks_per_s"]) == 4
+    assert "--new-baseline" in path.read_text()
+
+
+def test_a_status_without_sense_ends_nothing(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        async with watched(
+            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+        ) as faults:
+            await until(faults, lambda s: s["rounds"] >= 5, 20)
+            stage.nonsense = True
+            status = await until(faults, lambda s: s["failed"], 20)
+            assert "KeyError" in status["failed"]
+            stage.nonsense = False
+            status = await until(faults, lambda s: not s["failed"], 20)
+
+    asyncio.run(scene())
+
+
+def test_a_suspect_relay_is_contained(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+    words = tmp_path / "words"
+    script = "import sys; open(sys.argv[1], 'w').write('\\n'.join(sys.argv[2:]))"
+    command = [sys.executable, "-c", script, str(words), "{relay}", "{reason}", "{evidence}"]
+
+    async def scene() -> None:
+        settings = config(tmp_path, baseline=str(learnt), contain=command)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
+            status = await until(faults, lambda s: s["orders"], 300)
+            (order,) = status["orders"]
+            assert (order["action"], order["outcome"]) == ("contain", "done"), order
+
+    asyncio.run(scene())
+    assert stage.asked == [("quarantine", "charlie-1"), ("fail-over", "relay-suspect of link")]
+    relay_id, reason, evidence = words.read_text().splitlines()
+    assert (relay_id, reason) == ("charlie-1", "relay-suspect of link")
+    assert "relay-suspect" in Path(evidence).read_text()
+
+
+def test_what_contains_does_what_it_can(tmp_path: Path, learnt: Path) -> None:
+    """Without a command the relay is left all the same, and a person hears what was not done."""
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        async with watched(
+            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+        ) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
+            status = await until(faults, lambda s: s["orders"], 30)
+            (order,) = status["orders"]
+            assert order["outcome"] == "failed"
+            assert "watch.contain names no command" in order["what"]
+            failed = status["notices"][-1]
+            assert failed["turn"] == "order-failed"
+            assert failed["runbook"] == "docs/runbooks/relay-suspect.md"
+
+    asyncio.run(scene())
+    assert ("quarantine", "charlie-1") in stage.asked
+    assert ("fail-over", "relay-suspect of link") in stage.asked
+
+
+def test_tags_that_do_not_fit_begin_a_new_session(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        async with watched(
+            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+        ) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_endpoint(seen, 1, tag_failures=1)
+            await until(faults, lambda s: s["active"], 5)
+            stage.report = lambda seen: seen
+            status = await until(faults, lambda s: s["orders"], 10)
+            assert stage.asked == [("renew", "tags-refused of link")]
+            # Not if there is no key for the tags of the next one.
+            stage.account = SimpleNamespace(status=lambda: {"bits": 100})
+            await until(faults, lambda s: not s["active"], 100)
+            stage.report = lambda seen: of_endpoint(seen, 1, tag_failures=1)
+            status = await until(faults, lambda s: s["orders"][-1]["outcome"] == "failed", 10)
+            assert "100 bits of key for tags are left" in status["orders"][-1]["what"]
+            assert len(stage.asked) == 1
+
+    asyncio.run(scene())
+
+
+def test_too_much_light_is_throttled_then_attenuated(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        async with watched(
+            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+        ) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.happens = {"light": (8.0, 8.0)}
+            status = await until(faults, lambda s: len(stage.asked) >= 3, 80)
+            assert [f["fault"] for f in status["active"]] == ["saturation"]
+            assert [what for what, _ in stage.asked] == ["rate", "attenuation", "fail-over"]
+            assert set(status["in_force"]) == {"throttle", "attenuate"}
+
+    asyncio.run(scene())
