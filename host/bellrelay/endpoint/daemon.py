@@ -96,6 +96,8 @@ class EndpointDaemon:
         What companions ask it for.
     parameters : ParameterTalk
         By which blocks are sent, and how that changes.
+    versions : bellrelay.control.versions.Versions or None
+        Of these parameters, where a companion keeps them: what goes back is written there.
     failed : asyncio.Future[BaseException]
         Done once the daemon cannot go on; its result is why.
     """
@@ -104,6 +106,7 @@ class EndpointDaemon:
         self, config: EndpointConfig, companions: Sequence[EndpointCompanion] = ()
     ) -> None:
         self.config = config
+        self.versions: Any = None
         self._companions = tuple(companions)
         self._stack = contextlib.AsyncExitStack()
 

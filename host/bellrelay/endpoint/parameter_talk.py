@@ -62,7 +62,7 @@ class ParameterTalk:
     changed : Callable
         Called when an epoch was put down: the sender is to be told.
     asked : Callable
-        On Alice's side, called with the reason when Bob asks to go back.
+        On Alice's side, called with the reason when Bob asks to go back from the last epoch.
     """
 
     def __init__(
@@ -131,8 +131,9 @@ class ParameterTalk:
     # --------------------------------------------------------------------------- Bob's side
 
     def ask(self, why: str) -> Change:
-        """Bob's wish to go back; to be said to Alice."""
-        return Change({"ask": "roll-back", "why": why[:_LONGEST]})
+        """Bob's wish to go back from the last epoch; to be said to Alice, until another comes."""
+        number = 0 if self.plan.last is None else self.plan.last.number
+        return Change({"ask": number, "why": why[:_LONGEST]})
 
     # --------------------------------------------------------------------------- both sides
 
@@ -169,7 +170,10 @@ class ParameterTalk:
                     number, known = int(values["refuse"]), int(values["known"])
                     return self._told_refused(number, known, str(values["why"]))
                 if self._role is Role.ALICE and set(values) == {"ask", "why"}:
-                    self.asked(str(values["why"])[:_LONGEST])
+                    last = self.plan.last
+                    # Of an epoch that is over, it has been done.
+                    if last is not None and last.number == int(values["ask"]):
+                        self.asked(str(values["why"])[:_LONGEST])
                     return []
             except (ValueError, TypeError) as error:
                 raise PeerMessageError(f"CHANGE: {error}") from None
