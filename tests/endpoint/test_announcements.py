@@ -220,3 +220,50 @@ def test_a_relay_that_lies_is_followed_no_further(tmp_path, frames, cause):
         assert not sink.blocks
 
     run(main())
+
+
+def test_events_of_any_kind_are_handed_on_and_end_no_block(tmp_path):
+    """Also where what is made of them fails; what a relay publishes of itself is no announcement."""
+
+    async def main():
+        log = AnnouncementLog(tmp_path / "log")
+        log.append_event(1, {"kind": "start"})
+        fill(log, [10, 20])
+        log.append_event(1, {"kind": "tracking", "first_slot": "none", "slot": [{}] * 100})
+        log.append_event(1, {"kind": "never heard of"})
+        fill(log, [1010])
+        sink, seen = Sink(), []
+
+        def take(relay_id, event):
+            seen.append((relay_id, event.kind, event.acquisition))
+            raise ValueError(event)
+
+        async with served(tmp_path, log), following(tmp_path, sink) as follower:
+            follower.take_event = take
+            await until(lambda: sink.blocks)
+        log.close()
+        assert [b.slot.tolist() for b in sink.blocks] == [[10, 20]]
+        assert not sink.breaches
+        kinds = ["start", "tracking", "never heard of"]
+        assert seen == [("charles", kind, 1) for kind in kinds]
+
+    run(main())
+
+
+def test_events_of_another_acquisition_than_the_one_that_runs_are_not_handed_on(tmp_path):
+    """What is kept of each acquisition would fill the disk, if a relay could name any."""
+    other = (FrameType.EVENT, 7, struct.pack("<Q", 1) + b'{"kind":"tracking"} ')
+    same = (FrameType.EVENT, 1, struct.pack("<Q", 2) + b'{"kind":"tracking"} ')
+
+    async def main():
+        seen = []
+        server = await asyncio.start_unix_server(liar(START, other, same), tmp_path / "fan")
+        try:
+            async with following(tmp_path, Sink()) as follower:
+                follower.take_event = lambda _relay, event: seen.append(event.acquisition)
+                await until(lambda: len(seen) == 2)
+        finally:
+            server.close()
+        assert seen == [1, 1]
+
+    run(main())

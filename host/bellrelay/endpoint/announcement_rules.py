@@ -92,6 +92,11 @@ class BlockCollector:
         return self._block
 
     @property
+    def acquisition(self) -> int | None:
+        """Of the relay, as far as it has said."""
+        return self._acquisition
+
+    @property
     def sequence(self) -> int | None:
         """Of the record that must come next; None before the first."""
         return self._sequence

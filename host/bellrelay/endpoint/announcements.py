@@ -9,7 +9,7 @@ from typing import Protocol
 import structlog
 
 from bellrelay.relay.announcement_client import AnnouncementClient, SubscriptionRefused
-from bellrelay.wire.messages import From, Subscribe
+from bellrelay.wire.messages import Event, From, Subscribe
 from bellrelay.wire.payloads import PayloadError
 
 from .announcement_rules import AnnouncementBreach, BlockBegun, BlockCollector, CollectedBlock
@@ -64,6 +64,9 @@ class AnnouncementFollower:
         Connections after the first.
     reason : str
         Why there is no connection.
+    take_event : Callable[[str, Event], None]
+        Gets the relay's id and every event of the running acquisition, for those to whom events
+        say more than where a block ends. It must not wait.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class AnnouncementFollower:
         self.connected = False
         self.reconnects = 0
         self.reason = ""
+        self.take_event: Callable[[str, Event], None] = lambda _relay_id, _event: None
         self._connect = connect
         self._relay_id = relay_id
         self._block_slots = block_slots
@@ -134,6 +138,15 @@ class AnnouncementFollower:
                     await sink.begun(result)
                 else:
                     await sink.collected(result)
+            if isinstance(record, Event) and record.acquisition == collector.acquisition:
+                self._hand_on(record)
+
+    def _hand_on(self, event: Event) -> None:
+        try:
+            self.take_event(self._relay_id, event)
+        except Exception as error:
+            # Nothing that a relay says beside its announcements ends a block.
+            _log.error("event passed over", kind=event.kind[:40], why=type(error).__name__)
 
     def _give_up_position(self, why: str) -> None:
         """The relay no longer keeps what we want, or never had it: begin anew with what it has."""
