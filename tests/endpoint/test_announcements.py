@@ -223,7 +223,7 @@ def test_a_relay_that_lies_is_followed_no_further(tmp_path, frames, cause):
 
 
 def test_events_of_any_kind_are_handed_on_and_end_no_block(tmp_path):
-    """Also where what is made of them fails; what a relay publishes of itself is no announcement."""
+    """Also where what is made of them fails: what a relay says of itself is no announcement."""
 
     async def main():
         log = AnnouncementLog(tmp_path / "log")
