@@ -33,6 +33,12 @@ def endpoint(
     release_relay: Annotated[
         bool, typer.Option("--release-relay", help="End the relay's quarantine, and end.")
     ] = False,
+    faults: Annotated[
+        bool,
+        typer.Option(
+            "--faults", help="Ask the running endpoint what is wrong with its link, and end."
+        ),
+    ] = False,
     new_baseline: Annotated[
         bool,
         typer.Option("--new-baseline", help="Learn anew what the healthy link shows, and run."),
@@ -43,6 +49,7 @@ def endpoint(
 
     Before the first start, --create-pool on both sides, with a secret that nobody else has: some
     thousand random bytes. A relay that broke the rules stays in quarantine until --release-relay.
+    With --faults the exit code is 8 while there is one.
     """
     from bellrelay.endpoint.config import load_endpoint_config
 
@@ -59,6 +66,11 @@ def endpoint(
         return
     if check:
         _check(settings, as_json)
+        return
+    if faults:
+        from bellrelay.cli.endpoint_faults import show_faults
+
+        show_faults(settings, as_json)
         return
     import asyncio
 

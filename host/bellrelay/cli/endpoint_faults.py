@@ -1,0 +1,118 @@
+"""`bellrelay endpoint --faults`: what the running endpoint's watch says, for a person."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from bellrelay.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from bellrelay.endpoint.config import EndpointConfig
+
+__all__ = ["show_faults"]
+
+_TIMEOUT_S = 5.0
+_LAST = 10
+
+
+def show_faults(settings: EndpointConfig, as_json: bool) -> None:
+    """Ask the running endpoint, and print; ends with 8 if a fault is there, or nobody answers.
+
+    Raises
+    ------
+    ConfigError
+        The file names no health address, or no watch.
+    """
+    address = settings.health.listen
+    if address is None:
+        raise settings.error("health.listen", None, "HOST:PORT, to be asked")
+    if settings.watch is None:
+        raise settings.error("watch", None, "a watch, to be asked")
+    try:
+        faults = _status(address)["faults"]
+    except OSError as error:
+        print(f"{address}: no endpoint answers: {error}", file=sys.stderr)
+        raise typer.Exit(ExitCode.CHECK_FAILED) from None
+    if as_json:
+        print(json.dumps(faults))
+    else:
+        print("\n".join(_lines(faults)))
+    if faults["active"]:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _status(address: str) -> Any:
+    try:
+        with urllib.request.urlopen(f"http://{address}/health", timeout=_TIMEOUT_S) as answer:
+            return json.load(answer)
+    except urllib.error.HTTPError as error:
+        # 503 is a status, too: of an endpoint that waits.
+        return json.load(error)
+
+
+def _lines(faults: Mapping[str, Any]) -> list[str]:
+    out: list[str] = []
+    for fault in faults["active"]:
+        receding = ", receding" if fault["receding"] else ""
+        out.append(
+            f"{fault['fault']} of {fault['subject']} ({fault['family']}, relay {fault['relay']}"
+            f"{receding}): {fault['title']}; probability {fault['probability']:.2f}"
+        )
+        out += [
+            f"    {e['weight']:+5.1f}  {e['observable']}: {e['said']}" for e in fault["evidence"]
+        ]
+        rivals = ", ".join(
+            f"{r['fault']} of {r['subject']} {r['probability']:.2f}" for r in fault["rivals"]
+        )
+        if rivals:
+            out.append(f"    or: {rivals}")
+        if fault["steps_taken"]:
+            out.append(f"    ordered: {', '.join(fault['steps_taken'])}")
+        out.append(f"    runbook: {fault['runbook']}")
+    if not out:
+        out.append("no fault")
+    for action, stands in faults["in_force"].items():
+        out.append(
+            f"in force: {action} {stands['level']:g}, for {stands['fault']} of {stands['subject']}"
+        )
+    for relay_id, relay in faults["relays"].items():
+        state = "active" if relay["active"] else "waiting"
+        baseline = relay["baseline"]
+        why = f": {baseline['why']}" if baseline.get("why") else ""
+        out.append(f"relay {relay_id}: {state}, baseline {baseline['state']}{why}")
+        if relay["left"]:
+            left = relay["left"]
+            out.append(f"    left for {left['fault']} of {left['subject']}; {left['runbook']}")
+    out += [
+        f"{url}: no answer: {asked['why']}"
+        for url, asked in faults["asked"].items()
+        if not asked["answers"]
+    ]
+    if faults["failed"]:
+        out.append(f"the watch itself fails: {faults['failed']}")
+    if faults["notices"]:
+        out.append("last notices:")
+        out += [f"    {_notice(n)}" for n in faults["notices"][-_LAST:]]
+    if faults["orders"]:
+        out.append("last orders:")
+        out += [
+            f"    {o['utc']}  {o['action']} against {o['fault']} of {o['subject']}: "
+            f"{o['outcome']}: {o['what']}"
+            for o in faults["orders"][-_LAST:]
+        ]
+    return out
+
+
+def _notice(notice: Mapping[str, Any]) -> str:
+    action = f" {notice['action']}" if "action" in notice else ""
+    why = f": {notice['why']}" if notice.get("why") else ""
+    return (
+        f"{notice['utc']}  {notice['turn']}{action}  {notice['fault']} of {notice['subject']}{why}"
+    )
