@@ -19,9 +19,18 @@ def relay(
     check: Annotated[
         bool, typer.Option("--check", help="Read the configuration, ask the board, and end.")
     ] = False,
+    view: Annotated[
+        bool,
+        typer.Option("--view", help="Serve the live view, a page for the bench; see `view:`."),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Read a board, log its announcements, serve them; SIGTERM ends it cleanly.
+
+    With --view: histograms, rates and alarms as they come, at http://127.0.0.1:8010 unless the
+    configuration says otherwise; read-only unless it names a token. Example:
+
+        bellrelay relay --config relay.yaml --view
 
     With --check: whether the configuration can be used, and, if the port is there, what board
     answers on it. Nothing is written to the board.
@@ -34,17 +43,21 @@ def relay(
         return
     import asyncio
 
+    from bellrelay.cli.relay_companions import relay_companions
     from bellrelay.relay.daemon import RelayDaemon, run_relay
     from bellrelay.service.log_format import log_to_stderr
 
     log_to_stderr()
+    companions, page = relay_companions(settings, view=view)
 
     def started(daemon: RelayDaemon) -> None:
+        if page is not None:
+            page.attach(daemon)
         if as_json:
             addresses = {"fan_out_port": daemon.fan_out.port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **addresses}, allow_nan=True), flush=True)
 
-    asyncio.run(run_relay(settings, started))
+    asyncio.run(run_relay(settings, started, companions))
 
 
 def _check(settings: object, as_json: bool) -> None:

@@ -204,6 +204,37 @@ class FirmwareSettings(Model):
     )
 
 
+class ViewTls(Model):
+    """The page by HTTPS."""
+
+    certificate: Path = Field(description="the relay's certificate, PEM")
+    key: Path = Field(description="its private key, PEM")
+
+
+class ViewSettings(Model):
+    """The live view, a page for the bench; with `--view`, or where this section is."""
+
+    listen: Address = Field(default="127.0.0.1:8010", description="HOST:PORT")
+    tls: ViewTls | None = Field(
+        default=None, description="needed to change anything but on a loopback address"
+    )
+    token_file: Path | None = Field(
+        default=None, description="who has this token may change settings; none: read-only"
+    )
+    every_s: Annotated[float, between(0.02, 10.0, "s")] = Field(
+        default=0.1, description="time between updates"
+    )
+    endpoints: tuple[str, ...] = Field(
+        default=(), description="URLs of endpoints' health servers: key rate, QBER, alarms"
+    )
+
+    @model_validator(mode="after")
+    def _token_needs_tls(self) -> ViewSettings:
+        if self.token_file is not None and self.tls is None and not is_loopback(self.listen):
+            raise allowed("token_file with tls, or on a loopback address only")
+        return self
+
+
 class RelayConfig(FileModel):
     """Everything that a relay's YAML says."""
 
@@ -237,6 +268,7 @@ class RelayConfig(FileModel):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
+    view: ViewSettings | None = None
     firmware: FirmwareSettings | None = None
 
     @property

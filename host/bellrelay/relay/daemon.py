@@ -13,6 +13,7 @@ import gc
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -41,15 +42,21 @@ __all__ = ["RelayDaemon", "run_relay"]
 _RETRY_S = 1.0
 _RATE_S = 1.0
 _SWITCH_S = 0.0005
+_EVENTS = 200
+_ALL_IS_WELL = ("heartbeat", "tracking")
+"""Events that say that all goes on."""
 _log = structlog.get_logger(__name__)
 
 
 class _Results:
     """Where the session's results go: the log's writer, and the tag spool."""
 
-    def __init__(self, writer: LogWriter, spool: TagSpool) -> None:
+    def __init__(
+        self, writer: LogWriter, spool: TagSpool, events: deque[Mapping[str, Any]]
+    ) -> None:
         self._writer = writer
         self._spool = spool
+        self._events = events
         self._warned = 0.0
 
     def announced(
@@ -66,8 +73,11 @@ class _Results:
                 _log.warning("board", acquisition=acquisition, **values)
         elif values["kind"] == "quarantine":
             _log.error("board", acquisition=acquisition, **values)
-        elif values["kind"] != "heartbeat":
+        elif values["kind"] not in _ALL_IS_WELL:
             _log.info("board", acquisition=acquisition, **values)
+        if values["kind"] not in _ALL_IS_WELL:
+            when = {"utc_ns": time.time_ns(), "acquisition": acquisition}
+            self._events.append({**when, **values})
         self._writer.event(acquisition, values)
 
     def raw_tags(self, payload: bytes) -> None:
@@ -91,6 +101,8 @@ class RelayDaemon:
     session : BoardSession
     log : AnnouncementLog
     fan_out : FanOutServer
+    events : deque
+        The newest of the log's events, oldest first, but for those that say that all goes on.
     health : HealthServer
     failed : asyncio.Future[BaseException]
         Done once the daemon cannot go on; its result is why.
@@ -110,6 +122,7 @@ class RelayDaemon:
         self._stack = contextlib.AsyncExitStack()
         self._rate_at = (0.0, 0, 0)
         self._rates = {"announcements_per_s": 0.0, "bytes_per_s": 0.0}
+        self.events: deque[Mapping[str, Any]] = deque(maxlen=_EVENTS)
         self._supervisor: threading.Thread | None = None
 
     async def start(self) -> None:
@@ -168,7 +181,7 @@ class RelayDaemon:
         stack.push_async_callback(asyncio.to_thread, self._writer.close)
         self._link = SerialLink(config.port, config.baud)
         stack.push_async_callback(asyncio.to_thread, self._link.close)
-        results = _Results(self._writer, self._spool)
+        results = _Results(self._writer, self._spool, self.events)
         self.session = BoardSession(config, self._link, results, log.next_acquisition)
         stack.push_async_callback(asyncio.to_thread, self.session.close)
         await asyncio.to_thread(self.session.bring_up, log.tally)

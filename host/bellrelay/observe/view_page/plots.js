@@ -1,0 +1,183 @@
+// The plots, by uPlot.
+
+const COLOURS = ["#2f7ed8", "#e0762b", "#2a9d5c", "#c2409c", "#8c8c8c", "#b58900", "#6c71c4", "#dc322f"];
+const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+const axis = (label) => ({
+  label, stroke: () => css("--ink"), grid: { stroke: () => css("--line") }, ticks: { stroke: () => css("--line") },
+});
+
+export class Plots {
+  constructor() {
+    this.windows = null;
+    this.onDrawn = () => {};
+    this.summed = false;
+    this.sum = null;
+    this.log = false;
+    this.made = {};
+    this.history = [];
+    this.shown = 0;
+    new ResizeObserver(() => this.resize()).observe(document.querySelector("main"));
+  }
+
+  begin(hello) {
+    this.hello = hello;
+    this.history = hello.history;
+    this.sum = null;
+    this.makeHistogram();
+    this.makeDrift();
+    this.makeKey();
+  }
+
+  make(id, options, data) {
+    const place = document.getElementById(id);
+    this.made[id]?.destroy();
+    const size = { width: Math.max(place.clientWidth, 200), height: id === "histogram" ? 320 : 200 };
+    this.made[id] = new uPlot({ ...size, ...options }, data, place);
+    return this.made[id];
+  }
+
+  makeHistogram() {
+    const bins = Math.min(1024, Math.ceil(this.hello.slot_period_ps / this.hello.bin_ps));
+    this.x = Float64Array.from({ length: bins }, (_, at) => (at + 0.5) * this.hello.bin_ps);
+    const empty = this.hello.channels.map(() => new Float64Array(bins));
+    this.make("histogram", {
+      scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: this.log ? undefined : (u, low, high) => [0, Math.max(high, 1) * 1.05] } },
+      axes: [axis("ps in the slot"), axis("counts")],
+      cursor: { drag: { x: false, y: false } },
+      series: [{ label: "ps" }, ...this.hello.channels.map((name, at) => ({
+        label: name, stroke: COLOURS[at % COLOURS.length], width: 2, paths: uPlot.paths.stepped({ align: 0 }),
+        show: at < this.hello.detectors.length,
+      }))],
+      hooks: { drawClear: [(u) => this.shade(u)], draw: [() => this.onDrawn()] },
+    }, [this.x, ...empty]);
+  }
+
+  shade(u) {
+    if (!this.windows) return;
+    u.ctx.save();
+    u.ctx.fillStyle = css("--window");
+    for (const [start, end] of Object.values(this.windows)) {
+      if (end <= start) continue;
+      const left = u.valToPos(start, "x", true);
+      u.ctx.fillRect(left, u.bbox.top, u.valToPos(end, "x", true) - left, u.bbox.height);
+    }
+    u.ctx.restore();
+  }
+
+  histogram(shape, counts) {
+    const u = this.made.histogram;
+    if (!u) return;
+    if (this.summed) {
+      if (this.sum?.length !== counts.length) this.sum = new Float64Array(counts.length);
+      for (let at = 0; at < counts.length; at++) this.sum[at] += counts[at];
+      counts = this.sum;
+    }
+    const rows = [this.x];
+    for (let channel = 0; channel < shape.channels; channel++) {
+      const row = counts.subarray(channel * shape.bins, channel * shape.bins + this.x.length);
+      rows.push(this.log ? Float64Array.from(row, (n) => (n > 0 ? n : NaN)) : row);
+    }
+    u.setData(rows);
+    this.shown += 1;
+    document.getElementById("histogram").dataset.shown = this.shown;
+    document.getElementById("histogram").dataset.acquisition = this.acquisition ?? "";
+  }
+
+  area() {
+    const u = this.made.histogram;
+    return u ? [u.bbox.top / devicePixelRatio, u.bbox.height / devicePixelRatio] : [0, 0];
+  }
+
+  placeOf(ps) {
+    const u = this.made.histogram;
+    return u ? u.valToPos(ps, "x") + u.bbox.left / devicePixelRatio : 0;
+  }
+
+  timeAt(pixels) {
+    const u = this.made.histogram;
+    return u.posToVal(pixels - u.bbox.left / devicePixelRatio, "x");
+  }
+
+  logarithmic(on) {
+    this.log = on;
+    if (this.hello) this.makeHistogram();
+  }
+
+  addUp(on) {
+    this.summed = on;
+    this.sum = null;
+  }
+
+  over(id, series, axes) {
+    const x = this.history.map((moment) => moment.utc_s);
+    this.make(id, {
+      scales: { x: { time: true } },
+      axes: [axis("UTC"), ...axes],
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
+      series: [{ label: "UTC" }, ...series.map((one, at) => ({ width: 2, stroke: COLOURS[at], ...one }))],
+    }, [x, ...series.map((one) => this.history.map((moment) => moment[one.key] ?? null))]);
+  }
+
+  makeDrift() {
+    this.driftSeries = [{ label: "phase, ps", key: "phase_ps", scale: "y" }, { label: "rate, ppm", key: "rate_ppm", scale: "ppm" }];
+    this.over("drift", this.driftSeries, [axis("ps"), { ...axis("ppm"), scale: "ppm", side: 1 }]);
+  }
+
+  makeKey() {
+    this.keySeries = [
+      { label: "key bits per second", key: "key_bits_per_s", scale: "y" },
+      { label: "QBER Z", key: "error_z", scale: "share" },
+      { label: "announced per second", key: "announcements_per_s", scale: "y" },
+    ];
+    this.over("key", this.keySeries, [axis("per second"), { ...axis("QBER"), scale: "share", side: 1 }]);
+  }
+
+  moment(message, links) {
+    this.acquisition = message.acquisition;
+    const now = message.utc_ns / 1e9;
+    if (this.history.length && now - this.history.at(-1).utc_s < 1) return;
+    this.history.push({
+      utc_s: now, clicks_per_s: message.rates.clicks_per_s, announcements_per_s: message.announcements_per_s,
+      phase_ps: message.tracking?.phase_ps, rate_ppm: message.tracking?.rate_ppm,
+      error_z: links.error_z, key_bits_per_s: links.key_bits_per_s,
+    });
+    if (this.history.length > 600) this.history.shift();
+    for (const [id, series] of [["drift", this.driftSeries], ["key", this.keySeries]])
+      this.made[id]?.setData([
+        this.history.map((one) => one.utc_s),
+        ...series.map((each) => this.history.map((one) => one[each.key] ?? null)),
+      ]);
+  }
+
+  records(records) {
+    for (const [id, none] of [["dip", "no scan yet: bellrelay calibrate run hom"], ["tdc", "not measured yet: bellrelay calibrate run tdc"]]) {
+      const record = records[id];
+      const said = document.getElementById(`${id}-said`);
+      said.textContent = record ? record.said : none;
+      const shape = JSON.stringify(record ?? null);
+      const place = document.getElementById(id);
+      if (!record || place.dataset.shape === shape) continue;
+      place.dataset.shape = shape;
+      this.make(id, {
+        scales: { x: { time: false } },
+        axes: [axis(record.x_label), axis(record.y_label)],
+        series: [{ label: record.x_label }, ...record.curves.map((curve, at) => ({
+          label: curve.label, stroke: COLOURS[at], width: curve.points ? 0 : 2, points: { show: Boolean(curve.points), size: 7 },
+        }))],
+      }, [record.x, ...record.curves.map((curve) => curve.y)]);
+    }
+  }
+
+  redraw() {
+    for (const u of Object.values(this.made)) u.redraw(false, true);
+  }
+
+  resize() {
+    for (const [id, u] of Object.entries(this.made)) {
+      const width = document.getElementById(id).clientWidth;
+      if (width > 0 && Math.abs(width - u.width) > 1) u.setSize({ width, height: u.height });
+    }
+    this.onDrawn();
+  }
+}
