@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 
 import bellrelay_boards.build as build_module
+from bellrelay.control.firmware_image import BUILD_RECORD, read_image
 from bellrelay_boards.build import STAGES, build_board
 from bellrelay_boards.build_report import BuildReport
 from bellrelay_boards.catalogue import find_board
 from bellrelay_boards.pll import HEADROOM
 from bellrelay_boards.toolchain import ToolFailed, ToolMissing
 from bellrelay_boards.top import BoardTop, prepared_platform
+from bellrelay_gateware.relay import VERSION
 
 BOARD = find_board("ulx3s-85f")
 SCRIPT = """#!/bin/sh
@@ -141,6 +143,15 @@ def test_a_build_that_holds_ends_with_a_bitstream(tools: Tools) -> None:
     assert "| clocks.pll.clk_tag | 200.0 | 231.0 | +15.5 % |" in page
     assert "| flip-flops | 10 | 100 | 10.0 % |" in page
     assert report.as_json()["passed"]
+
+
+def test_what_a_build_leaves_is_an_image_that_can_be_brought_onto_its_board(tools: Tools) -> None:
+    record = tools.build().as_json()
+    (tools.folder / "out" / BUILD_RECORD).write_text(json.dumps(record))
+    image = read_image(tools.folder / "out")
+    assert image.geometry == BOARD.geometry
+    assert image.gateware_version == ".".join(map(str, VERSION))
+    assert image.delay_lines
 
 
 def test_a_clock_that_is_not_met_fails(tools: Tools) -> None:

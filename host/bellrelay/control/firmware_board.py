@@ -44,21 +44,25 @@ class PortBoard:
         self._program = program
         self._selftest = selftest
 
-    def identity(self, wait_s: float) -> Identity | None:
-        """Ask until somebody answers or the time is over; what was wrong last, is raised."""
+    def identity(self, wait_s: float, wanted: FirmwareImage | None = None) -> Identity | None:
+        """Ask until the one who is wanted answers or the time is over; else what was last."""
         end = time.monotonic() + wait_s
         while True:
+            found: Identity | None = None
+            wrong: Exception | None = None
             try:
-                return self._ask()
+                found = self._ask()
+                if wanted is None or not wanted.differences(found):
+                    return found
             except (NoAnswer, PortMissing):
                 # A board that is coming up; or none.
-                wrong: Exception | None = None
+                pass
             except UNREACHABLE as error:
                 wrong = error
             if time.monotonic() >= end:
                 if wrong is not None:
                     raise wrong
-                return None
+                return found
             time.sleep(_PAUSE_S)
 
     def _ask(self) -> Identity:

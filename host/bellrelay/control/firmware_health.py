@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bellrelay.relay.accounting import AcquisitionAccount
 from bellrelay.relay.board import BoardSession, Phase
 from bellrelay.relay.board_check import LinkAnswers
 from bellrelay.relay.config import RelayConfig
@@ -133,7 +134,8 @@ def watch_heartbeats(
                 temperatures.append(beat.fields["temperature_mdegc"] / 1000)
             time.sleep(_POLL_S)
         lasted = clock() - begun
-        phase, reason = session.phase, session.reason
+        # Before the stop: the session lets go of it then.
+        phase, reason, account = session.phase, session.reason, session.account
         if phase is Phase.RUNNING:
             session.stop()
         return [
@@ -143,7 +145,7 @@ def watch_heartbeats(
                 f"{lasted:.1f} s" if phase is Phase.RUNNING else f"{phase.value}: {reason}",
             ),
             _beating(beats, begun, lasted, config),
-            _nothing_lost(session),
+            _nothing_lost(session, account),
             _temperature(temperatures, temperature_c),
         ]
     finally:
@@ -163,16 +165,15 @@ def _beating(beats: list[float], begun: float, lasted: float, config: RelayConfi
     )
 
 
-def _nothing_lost(session: BoardSession) -> Check:
-    counts, account = session.decoder.counts, session.account
+def _nothing_lost(session: BoardSession, account: AcquisitionAccount | None) -> Check:
+    counts = session.decoder.counts
     lost = {"damaged frames": counts.bad_frames, "missing frames": counts.missing}
     lost |= {f"{name} on the line": n for name, n in session.link_lost.items()}
-    beat = session.heartbeat
-    if account is None or beat is None or session.identity is None:
+    if account is None or account.heartbeat is None:
         return Check("nothing lost", False, "no heartbeat to go by")
-    for counter in counters(session.identity.geometry):
+    for counter in counters(account.geometry):
         if counter.kind in _LOST_KINDS:
-            lost[counter.name] = beat.counters[counter.name]
+            lost[counter.name] = account.heartbeat.counters[counter.name]
     found = [f"{n} {name}" for name, n in lost.items() if n]
     announced = account.psi_minus + account.psi_plus
     return Check(

@@ -35,8 +35,11 @@ class FlashFailed(Exception):
 class BoardHands(Protocol):
     """What an update does with the board."""
 
-    def identity(self, wait_s: float) -> Identity | None:
+    def identity(self, wait_s: float, wanted: FirmwareImage | None = None) -> Identity | None:
         """Who is on the board's port, None if nobody answers within the time.
+
+        If an image is wanted, somebody who is not that is asked again until the time is over: a
+        board may take a while to load what it was given.
 
         Raises
         ------
@@ -341,7 +344,7 @@ class FirmwareUpdate:
             self._store.write(Step.FLASHED, number, image=image.id)
         self._tell("waiting for the board")
         try:
-            identity = self._hands.identity(self._wait_s)
+            identity = self._hands.identity(self._wait_s, image)
         except UNREACHABLE as error:
             raise _NotFit(str(error)) from None
         if identity is None:
