@@ -35,11 +35,11 @@ def relay(
     With --check: whether the configuration can be used, and, if the port is there, what board
     answers on it. Nothing is written to the board.
     """
-    from bellrelay.relay.config import load_config
+    from bellrelay.control.relay_settings import RelaySettings
 
-    settings = load_config(config)
+    settings = RelaySettings(config)
     if check:
-        _check(settings, as_json)
+        _check(settings.config, as_json)
         return
     import asyncio
 
@@ -48,16 +48,18 @@ def relay(
     from bellrelay.service.log_format import log_to_stderr
 
     log_to_stderr()
+    settings.settle("bellrelay relay")
     companions, page = relay_companions(settings, view=view)
 
     def started(daemon: RelayDaemon) -> None:
+        settings.bring_into_force = daemon.reconfigure
         if page is not None:
             page.attach(daemon)
         if as_json:
             addresses = {"fan_out_port": daemon.fan_out.port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **addresses}, allow_nan=True), flush=True)
 
-    asyncio.run(run_relay(settings, started, companions))
+    asyncio.run(run_relay(settings.config, started, companions))
 
 
 def _check(settings: object, as_json: bool) -> None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bellrelay.control.relay_settings import RelaySettings
     from bellrelay.observe.live_view import LiveView
     from bellrelay.relay.companion import Companion
-    from bellrelay.relay.config import RelayConfig
 
 __all__ = ["relay_companions"]
 
 
-def relay_companions(config: RelayConfig, *, view: bool) -> tuple[list[Companion], LiveView | None]:
+def relay_companions(
+    settings: RelaySettings, *, view: bool
+) -> tuple[list[Companion], LiveView | None]:
     """All of them, and the live view among them where it is asked for or configured.
 
     Raises
@@ -20,12 +22,13 @@ def relay_companions(config: RelayConfig, *, view: bool) -> tuple[list[Companion
     ConfigError, OSError
         What one of them needs cannot be used.
     """
+    config = settings.config
     companions: list[Companion] = []
     page = None
     if view or config.view is not None:
         from bellrelay.observe.live_view import LiveView
         from bellrelay.relay.config import ViewSettings
 
-        page = LiveView(config, config.view or ViewSettings())
+        page = LiveView(config, config.view or ViewSettings(), settings)
         companions.append(page)
     return companions, page

@@ -118,7 +118,7 @@ class LiveView:
         asker = EndpointAsker(self._settings.endpoints)
         feed = ViewFeed(self._config, session, self._seen)
         server = ViewServer(
-            lambda: feed.hello(self._config),
+            lambda: feed.hello(self._config if self._daemon is None else self._daemon.config),
             lambda: feed.message(time.monotonic(), time.time_ns(), asker.summary()),
             self._settings.every_s,
             self._control,

@@ -250,6 +250,30 @@ class BoardSession:
         with self._commands:
             self._bring_up(tally)
 
+    def reconfigure(self, config: RelayConfig) -> None:
+        """End the acquisition, and begin another with this configuration; from any thread.
+
+        Raises
+        ------
+        ConfigError
+            The board cannot do what it asks for; the acquisition goes on.
+        AccessError, OSError
+            The board does not take it; it is brought up with the configuration before once it can.
+        """
+        with self._commands:
+            identity = self.identity
+            if identity is None or self.phase is not Phase.RUNNING:
+                raise NotAcquiring(f"the board is {self.phase.value}")
+            register_values(config, identity.geometry)
+            self.stop()
+            before, self._config = self._config, config
+            try:
+                self._bring_up(None)
+            except BaseException:
+                self._config = before
+                self._fail(Phase.LOST, Trouble.ENDED)
+                raise
+
     def _bring_up(self, tally: Tally | None) -> None:
         identity = self._identify()
         geometry = identity.geometry

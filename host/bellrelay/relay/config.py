@@ -204,6 +204,12 @@ class FirmwareSettings(Model):
     )
 
 
+class CalibrationSettings(Model):
+    """Calibrations, and the versions of what they and the live view change."""
+
+    directory: Path = Field(description="its own directory; made if it is missing")
+
+
 class ViewTls(Model):
     """The page by HTTPS."""
 
@@ -268,6 +274,7 @@ class RelayConfig(FileModel):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
+    calibration: CalibrationSettings | None = None
     view: ViewSettings | None = None
     firmware: FirmwareSettings | None = None
 

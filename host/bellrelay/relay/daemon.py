@@ -209,6 +209,18 @@ class RelayDaemon:
             allowed = "an address that is free, and files that can be read"
             raise self.config.error(key, settings, f"{allowed} ({reason})") from error
 
+    def reconfigure(self, config: RelayConfig) -> None:
+        """Begin another acquisition with this configuration; from any thread.
+
+        Log, fan-out and health stay as they are.
+
+        Raises
+        ------
+        As :meth:`.board.BoardSession.reconfigure`.
+        """
+        self.session.reconfigure(config)
+        self.config = config
+
     async def stop(self) -> None:
         """End the acquisition cleanly, write everything down, give everything back."""
         self._stopping.set()

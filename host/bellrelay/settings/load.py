@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from .model import ConfigError, FileModel
 
-__all__ = ["check", "load"]
+__all__ = ["check", "load", "read_values"]
 
 _File = TypeVar("_File", bound=FileModel)
 
@@ -49,13 +49,13 @@ def check(model: type[_File], values: object, origin: str = "configuration") -> 
     return config
 
 
-def load(model: type[_File], path: Path) -> _File:
-    """Read a YAML file.
+def read_values(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file, not checked.
 
     Raises
     ------
     ConfigError
-        The file is missing, no YAML, or wrong; one line per fault.
+        The file is missing, or no YAML of keys and values.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -68,4 +68,15 @@ def load(model: type[_File], path: Path) -> _File:
         raise ConfigError([f"{path}: no YAML: {' '.join(str(error).split())}"]) from None
     if not isinstance(values, dict):
         raise ConfigError([f"{path}: the whole file: allowed: keys and values"])
-    return check(model, values, str(path))
+    return values
+
+
+def load(model: type[_File], path: Path) -> _File:
+    """Read a YAML file.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, no YAML, or wrong; one line per fault.
+    """
+    return check(model, read_values(path), str(path))
