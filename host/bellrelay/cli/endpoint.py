@@ -96,6 +96,10 @@ def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCo
         companions.append(LinkWatch(settings, new_baseline=new_baseline))
     elif new_baseline:
         raise settings.error("watch", None, "a watch with a baseline, for --new-baseline")
+    if settings.tracking is not None:
+        from bellrelay.control.endpoint_tracking import EndpointTracking
+
+        companions.append(EndpointTracking(settings))
     return companions
 
 

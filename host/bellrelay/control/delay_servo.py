@@ -12,6 +12,7 @@ the sender allows.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -94,10 +95,14 @@ class DelayServo:
             self.lock.measured(self.filter.phase_ps, self._now)
         return taken
 
-    def decide(self) -> float:
-        """The delay to set now; the filter takes it as set."""
+    def decide(self, longest_s: float = math.inf) -> float:
+        """The delay to set now; the filter takes it as set.
+
+        longest_s : time in which the sender has really been able to move, where calls come late
+        and all at once.
+        """
         s = self.settings
-        passed = self._now - self._decided
+        passed = min(self._now - self._decided, longest_s)
         self._decided = self._now
         # The drift since the last decision is taken back in full, what was off before with time.
         off = (self.filter.phase_ps + self._exact_ps - self.delay_ps) * min(
@@ -114,6 +119,12 @@ class DelayServo:
         self.delay_ps = set_to
         self._history.append((self._now, set_to))
         return set_to
+
+    def stayed(self, delay_ps: float) -> None:
+        """The sender has not done what was decided last: it still stands where it stood before."""
+        self.filter.command(phase_ps=delay_ps - self.delay_ps)
+        self.delay_ps = self._exact_ps = delay_ps
+        self._history.append((self._now, delay_ps))
 
     def _delay_at(self, at_s: float) -> float:
         for begin, delay in reversed(self._history):

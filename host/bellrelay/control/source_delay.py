@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from .pulse_positions import TooFewCounts
 from .pulse_shape import PulseShape
 
-__all__ = ["SentClicks", "SourceDelays", "source_delays", "tabulate_clicks"]
+__all__ = ["SentClicks", "SourceDelays", "coarse_delays", "source_delays", "tabulate_clicks"]
 
 Floats = NDArray[np.float64]
 
@@ -107,6 +107,36 @@ def tabulate_clicks(
     return SentClicks(counts, np.asarray(slots_by_setting, np.int64), bin_ps, period_ps)
 
 
+def coarse_delays(
+    clicks: SentClicks, intensities: Floats, *, centres_ps: Sequence[float], width_ps: float
+) -> tuple[float, float]:
+    """Delays of this and of the other source to start from, within half of what repeats.
+
+    Where the pulses fit best: of this source to the part of the clicks that goes with its
+    intensity, of the other to the rest. Two pulses half a slot apart repeat every half slot.
+    """
+    slots = clicks.slots.astype(np.float64)
+    sent = slots > 0
+    rate = clicks.counts[sent] / slots[sent, None]
+    strength, weight = np.asarray(intensities, np.float64)[sent], slots[sent]
+    middle = float(weight @ strength / weight.sum())
+    deviation = weight * (strength - middle)
+    slope = deviation @ rate / max(float(deviation @ strength), 1e-300)
+    rest = weight @ rate / weight.sum() - slope * middle
+    n = rate.shape[1]
+    shape = PulseShape(n, clicks.bin_ps, clicks.period_ps)
+    template = np.sum([shape.at(c, width_ps)[0] for c in centres_ps], axis=0)
+    turned = np.conj(np.fft.rfft(template))
+    reach = int(clicks.period_ps / (2 * len(centres_ps)) / clicks.bin_ps)
+    steps = np.arange(-reach, reach)
+
+    def best(profile: Floats) -> float:
+        fit = np.fft.irfft(np.fft.rfft(profile) * turned, n)
+        return float(steps[np.argmax(fit[steps])] * clicks.bin_ps)
+
+    return best(slope), best(rest)
+
+
 def source_delays(
     clicks: SentClicks,
     intensities: Floats,
@@ -135,7 +165,7 @@ def source_delays(
     background_per_slot_bin
         Known mean of clicks of neither per slot and bin, all detectors together.
     start_ps
-        Where the search begins: right within about two widths.
+        Where the search begins: right within about two widths (:func:`coarse_delays`).
 
     Raises
     ------

@@ -36,7 +36,9 @@ __all__ = [
     "PeerSettings",
     "RandomHealthSettings",
     "ReconcileSettings",
+    "RelayChoiceSettings",
     "RelaySettings",
+    "SecondarySettings",
     "SecuritySettings",
     "SenderSettings",
     "SourceSettings",
@@ -96,6 +98,24 @@ class RelaySettings(Model):
         return self
 
 
+class RelayChoiceSettings(Model):
+    """When another relay is gone to. Alice decides; Bob's are used for what he tells her."""
+
+    silence_s: Annotated[float, between(1.5, 3600.0, "s")] = Field(
+        default=3.0,
+        description="a relay of which nothing was heard for so long is lost; an honest one says "
+        "every second where it stands",
+    )
+    return_after_s: Annotated[float, between(1.0, 1e6, "s")] = Field(
+        default=600.0,
+        description="a relay before the active one is gone back to when it was well for so long; "
+        "twice as long after every time that it was lost again soon",
+    )
+    drain_s: Annotated[float, between(0.0, 3600.0, "s")] = Field(
+        default=30.0, description="longest wait of a planned move for the end of a block"
+    )
+
+
 class SourceSettings(Model):
     """Where it stands what was sent; further keys are the plugin's own."""
 
@@ -109,6 +129,15 @@ class SourceSettings(Model):
     def options(self) -> Mapping[str, Any]:
         """The plugin's own keys."""
         return dict(self.model_extra or {})
+
+
+class SecondarySettings(RelaySettings):
+    """A relay that the endpoints go to when those before it are lost."""
+
+    source: SourceSettings = Field(
+        description="where it stands what was sent to this relay: acquisitions of two relays have "
+        "the same numbers, so that no two relays have the same source"
+    )
 
 
 class SenderSettings(Model):
@@ -231,6 +260,10 @@ class TrackingSettings(Model):
     )
     window_s: Annotated[float, between(0.05, 600.0, "s of link time")] = Field(
         default=5.0, description="time whose clicks make one measurement"
+    )
+    transmittance: Annotated[float, between(1e-9, 1.0)] | None = Field(
+        default=None,
+        description="clicks per photon sent that the light is compared with; none: it is not",
     )
     steer: bool = Field(
         default=False,
@@ -473,6 +506,12 @@ class EndpointConfig(FileModel):
     peer_id: Name = Field(description="endpoint_id of the other one")
     role: Literal["alice", "bob"] = Field(description="which of the two; Bob flips and corrects")
     relay: RelaySettings
+    secondaries: tuple[SecondarySettings, ...] = Field(
+        default=(),
+        max_length=15,
+        description="further relays in the order in which they are gone to, the same on both sides",
+    )
+    relay_choice: RelayChoiceSettings = RelayChoiceSettings()
     peer: PeerSettings
     source: SourceSettings
     sender: SenderSettings | None = None
@@ -493,6 +532,19 @@ class EndpointConfig(FileModel):
     health: Health = Health()
     changes: ChangeSettings | None = None
     watch: WatchSettings | None = None
+
+    @property
+    def relays(self) -> tuple[RelaySettings, ...]:
+        """The primary, and those after it."""
+        return self.relay, *self.secondaries
+
+    @property
+    def sources(self) -> tuple[tuple[str, SourceSettings], ...]:
+        """Of every relay, where it stands in the file, and where it stands what was sent to it."""
+        others = (
+            (f"secondaries.{n}.source", each.source) for n, each in enumerate(self.secondaries)
+        )
+        return ("source", self.source), *others
 
     @property
     def own_settings(self) -> LadderSettings:
@@ -526,6 +578,7 @@ class EndpointConfig(FileModel):
             except ValueError as error:
                 out.append((key, most, str(error)))
         out += self._tracking_faults()
+        out += self._relay_faults()
         fixed = self.security.length_rule == "fixed"
         if fixed != (self.security.fixed_length_bits is not None):
             out.append(
@@ -564,6 +617,23 @@ class EndpointConfig(FileModel):
                         "more than 0 where light is measured: no reading shows that there is none",
                     )
                 )
+        return out
+
+    def _relay_faults(self) -> list[tuple[str, object, str]]:
+        out: list[tuple[str, object, str]] = []
+        ids = [relay.id for relay in self.relays]
+        for n, secondary in enumerate(self.secondaries):
+            if secondary.id in ids[: n + 1]:
+                out.append((f"secondaries.{n}.id", secondary.id, "another than of relays before"))
+        seen: list[SourceSettings] = []
+        for key, source in self.sources:
+            if source in seen:
+                out.append((key, source.model_dump(), "another than that of a relay before it"))
+            seen.append(source)
+        if self.secondaries and self.sender is None:
+            out.append(
+                ("sender", None, "a sender that can be directed to a relay, with secondaries")
+            )
         return out
 
     def _tracking_faults(self) -> list[tuple[str, object, str]]:
