@@ -58,7 +58,7 @@ def main(config, sent, drawn, moment):
         return index, key
 
     KeyPool.draw = noted_draw
-    daemon.load_source = lambda _config: open_source
+    daemon.load_source = lambda *_of: open_source
     daemon.SourceAdmission = AdmitListed
     daemon.PipelineSettings = partial(PipelineSettings, checkpoint=kill_at)
     log_to_stderr()

@@ -21,7 +21,7 @@ def greet(a, b):
 
 
 def say(session, text):
-    session.number(Kind.RECONCILE, Exchange.RECONCILE, (1, 2), text)
+    session.number(Kind.RECONCILE, Exchange.RECONCILE, (1, 2, 0), text)
 
 
 def unsent(session, begin):

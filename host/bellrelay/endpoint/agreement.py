@@ -21,6 +21,7 @@ from bellrelay.distill.verify import TAG_BITS
 from bellrelay.wire.outcomes import Outcome
 from bellrelay.wire.tracking import TrackingSlots
 
+from .block import BlockId
 from .block_ladders import used_ladder
 from .block_parameters import BlockParameters
 from .config import EndpointConfig
@@ -69,6 +70,7 @@ _LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False)
 class Agreement:
     """Both endpoints' parameters; the same on both sides, or they do not speak with each other.
 
+    relay_id : of the primary relay. secondary_ids : of those after it, in their order.
     block_slots : slots of a block. alice, bob : declared. reconcile : ``auto``, ``ldpc`` or
     ``cascade``. refill_share : of every key, what goes into the pool. alice_limit, bob_limit : most
     deviation with which a block is still bounded, where it was measured; what is declared if that
@@ -87,6 +89,7 @@ class Agreement:
     alice_limit: float = 0.0
     bob_limit: float = 0.0
     tracking_slots: TrackingSlots = field(default_factory=TrackingSlots)
+    secondary_ids: tuple[str, ...] = ()
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -98,6 +101,15 @@ class Agreement:
         }
         text = json.dumps(values, sort_keys=True).encode()
         object.__setattr__(self, "digest", hashlib.sha256(text).digest())
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Ids of all relays, by the number that a block names its relay by."""
+        return self.relay_id, *self.secondary_ids
+
+    def relay_of(self, block: BlockId) -> str:
+        """Id of the relay that announced a block."""
+        return self.relays[block.relay]
 
     @property
     def parameters(self) -> BlockParameters:
@@ -204,4 +216,5 @@ def agreement_of(config: EndpointConfig) -> Agreement:
         config.alice.most_deviation,
         config.bob.most_deviation,
         config.tracking_slots.schedule(),
+        tuple(relay.id for relay in config.secondaries),
     )

@@ -19,13 +19,35 @@ from bellrelay.wire.payloads import are_outcomes
 
 from .block import BlockId, Cause
 
-__all__ = ["AnnouncementBreach", "BlockBegun", "BlockCollector", "CollectedBlock"]
+__all__ = [
+    "RELAY_BEGAN_NS",
+    "AnnouncementBreach",
+    "BlockBegun",
+    "BlockCollector",
+    "CollectedBlock",
+]
+
+RELAY_BEGAN_NS = "relay_began_ns"
+"""Under what the record of a block has the time at which it began, as the relay says."""
+
 
 MAX_SLOT = (1 << 63) - 1
 """Slots beyond have no place in the store; at 1 ns they come after 292 years."""
 
 _MAX_BLOCKS_AT_ONCE = 10_000
 """A relay's heartbeats come every second: no honest one passes over so many blocks in silence."""
+
+
+_HEARTBEATS_NS = 3_000_000_000
+"""In so long a time a relay that announces says how late it is."""
+
+
+def _utc_ns(event: Event, key: str) -> int:
+    """A time that the relay says; 0 where it says none. Nothing rests on its truth."""
+    said = event.values.get(key)
+    if isinstance(said, bool) or not isinstance(said, int) or not 0 <= said <= MAX_SLOT:
+        return 0
+    return said
 
 
 class AnnouncementBreach(Exception):
@@ -40,10 +62,14 @@ class AnnouncementBreach(Exception):
 
 @dataclass(frozen=True)
 class BlockBegun:
-    """Announcements of a block are looked for from this record of the relay's log on."""
+    """Announcements of a block are looked for from this record of the relay's log on.
+
+    began_ns : UTC, before its first pulses were sent, as the relay says; 0: it has not.
+    """
 
     block: BlockId
     sequence: int
+    began_ns: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,13 +77,16 @@ class CollectedBlock:
     """The complete list of a block.
 
     slot : (n,) uint64, strictly increasing, within the block. outcome : (n,) uint8.
-    next_sequence : of the relay's record after its last.
+    next_sequence : of the relay's record after its last. began_ns, ended_ns : UTC, between which
+    its pulses were sent, as the relay says; 0 where it has not.
     """
 
     block: BlockId
     slot: NDArray[np.uint64] = field(repr=False)
     outcome: NDArray[np.uint8] = field(repr=False)
     next_sequence: int = 0
+    began_ns: int = 0
+    ended_ns: int = 0
 
 
 class BlockCollector:
@@ -74,10 +103,15 @@ class BlockCollector:
         First block to collect and the sequence of the record where it begins, if that is known:
         earlier blocks and acquisitions are passed over. Otherwise collecting begins with the
         acquisition that starts next, or with the first whole block of the one that runs.
+    relay
+        Number of the relay.
     """
 
-    def __init__(self, block_slots: int, begin: BlockBegun | None = None) -> None:
+    def __init__(self, block_slots: int, begin: BlockBegun | None = None, relay: int = 0) -> None:
         self._slots = block_slots
+        self._relay = relay
+        self._said_ns = 0
+        self._began_ns = 0 if begin is None else begin.began_ns
         self._sequence = None if begin is None else begin.sequence
         self._block = None if begin is None else begin.block
         self._acquisition = None if begin is None else begin.block.acquisition
@@ -127,7 +161,8 @@ class BlockCollector:
         return self._breach(Cause.MALFORMED, detail)
 
     def _breach(self, cause: Cause, detail: str) -> AnnouncementBreach:
-        return AnnouncementBreach(cause, self._block or BlockId(self._acquisition or 0, 0), detail)
+        block = self._block or BlockId(self._acquisition or 0, 0, self._relay)
+        return AnnouncementBreach(cause, block, detail)
 
     def _event(self, event: Event) -> Iterator[BlockBegun | CollectedBlock]:
         if event.kind == "start":
@@ -138,18 +173,21 @@ class BlockCollector:
                     Cause.WRONG_ACQUISITION,
                     f"{event.acquisition} starts after {self._acquisition}",
                 )
-            yield from self._end_acquisition(event.sequence)
+            yield from self._end_acquisition(event.sequence, 0)
             self._acquisition, self._last, self._closed = event.acquisition, -1, False
+            self._said_ns = _utc_ns(event, "start_utc_ns")
             yield self._begin(0, event.end)
             return
         if event.acquisition != self._acquisition:
             return
         if event.kind == "stop":
-            yield from self._end_acquisition(event.sequence)
+            yield from self._end_acquisition(event.sequence, _utc_ns(event, "utc_ns"))
         elif event.kind == "heartbeat":
             cut = event.values.get("cut_slot")
             if isinstance(cut, int) and not isinstance(cut, bool) and 0 <= cut <= MAX_SLOT:
-                yield from self._pass(cut, event.sequence)
+                said_ns = _utc_ns(event, "utc_ns")
+                yield from self._pass(cut, event.sequence, said_ns)
+                self._said_ns = said_ns
 
     def _announced(self, record: Announced) -> Iterator[BlockBegun | CollectedBlock]:
         slot, outcome = record.slot, record.outcome
@@ -190,7 +228,9 @@ class BlockCollector:
                 self._last = int(slot[upto - 1])
             done = upto
             if done < slot.size:
-                yield from self._pass(int(slot[done]), record.sequence + done)
+                # A heartbeat comes soon: what is announced before was sent before.
+                ended_ns = self._said_ns + _HEARTBEATS_NS if self._said_ns else 0
+                yield from self._pass(int(slot[done]), record.sequence + done, ended_ns)
 
     def _check(self, slot: NDArray[np.uint64], outcome: NDArray[np.uint8]) -> None:
         if not are_outcomes(outcome):
@@ -215,7 +255,9 @@ class BlockCollector:
         cause = Cause.OUT_OF_RANGE if int(slot[at]) < first else Cause.NOT_INCREASING
         raise self._breach(cause, f"slot {int(slot[at])} after a later one")
 
-    def _pass(self, slot: int, sequence: int) -> Iterator[BlockBegun | CollectedBlock]:
+    def _pass(
+        self, slot: int, sequence: int, ended_ns: int
+    ) -> Iterator[BlockBegun | CollectedBlock]:
         """The stream stands at this slot: end every block that ends at or before it."""
         if self._block is None:
             return
@@ -223,25 +265,26 @@ class BlockCollector:
         if blocks > _MAX_BLOCKS_AT_ONCE:
             raise self._breach(Cause.OUT_OF_RANGE, f"slot {slot} passes over {blocks} blocks")
         while self._block is not None and self._block.end(self._slots) <= slot:
-            yield self._finish(sequence)
+            yield self._finish(sequence, ended_ns)
             yield self._begin(self._block.index + 1, sequence)
 
     def _begin(self, index: int, sequence: int) -> BlockBegun:
         assert self._acquisition is not None
-        self._block = BlockId(self._acquisition, index)
+        self._block = BlockId(self._acquisition, index, self._relay)
         # Nothing may come any more for what lies before, whether it was announced or not.
         self._last = max(self._last, self._block.first(self._slots) - 1)
-        return BlockBegun(self._block, sequence)
+        self._began_ns = self._said_ns
+        return BlockBegun(self._block, sequence, self._began_ns)
 
-    def _finish(self, sequence: int) -> CollectedBlock:
+    def _finish(self, sequence: int, ended_ns: int) -> CollectedBlock:
         assert self._block is not None
         parts, self._parts = self._parts, []
         slot = np.concatenate([np.empty(0, np.uint64), *(p.slot for p in parts)])
         outcome = np.concatenate([np.empty(0, np.uint8), *(p.outcome for p in parts)])
-        return CollectedBlock(self._block, slot, outcome, sequence)
+        return CollectedBlock(self._block, slot, outcome, sequence, self._began_ns, ended_ns)
 
-    def _end_acquisition(self, sequence: int) -> Iterator[CollectedBlock]:
+    def _end_acquisition(self, sequence: int, ended_ns: int) -> Iterator[CollectedBlock]:
         if self._block is not None:
-            yield self._finish(sequence)
+            yield self._finish(sequence, ended_ns)
             self._block = None
         self._closed = self._acquisition is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
@@ -56,6 +57,8 @@ class AnnouncementFollower:
     begin
         Where to go on, as the last :class:`BlockBegun` that was kept; None: from the relay's
         oldest record or, where it keeps that no longer, from what it announces next.
+    relay
+        Number of the relay.
 
     Attributes
     ----------
@@ -70,22 +73,38 @@ class AnnouncementFollower:
     """
 
     def __init__(
-        self, connect: Connect, relay_id: str, block_slots: int, begin: BlockBegun | None = None
+        self,
+        connect: Connect,
+        relay_id: str,
+        block_slots: int,
+        begin: BlockBegun | None = None,
+        relay: int = 0,
     ) -> None:
         self.connected = False
+        self._heard = time.monotonic()
+        self._handing_on = False
         self.reconnects = 0
         self.reason = ""
         self.take_event: Callable[[str, Event], None] = lambda _relay_id, _event: None
         self._connect = connect
         self._relay_id = relay_id
         self._block_slots = block_slots
-        self._collector = BlockCollector(block_slots, begin)
+        self._relay = relay
+        self._collector = BlockCollector(block_slots, begin, relay)
         self._from_live = False
 
     @property
     def position(self) -> tuple[int | None, str]:
         """Sequence of the record that comes next, and the block that is being collected."""
         return self._collector.sequence, str(self._collector.block or "")
+
+    @property
+    def silent_s(self) -> float:
+        """Seconds since its last record, or since we began to follow it.
+
+        0 while we are busy with a record: what makes the relay wait is not the relay.
+        """
+        return 0.0 if self._handing_on else time.monotonic() - self._heard
 
     async def run(self, sink: BlockSink) -> None:
         """Returns when the relay has broken the rules, and only then."""
@@ -131,13 +150,17 @@ class AnnouncementFollower:
     async def _follow(self, client: AnnouncementClient, sink: BlockSink) -> None:
         collector = self._collector
         async for record in client.records():
-            if client.missing:
-                raise collector.missing(client.missing)
-            for result in collector.take(record):
-                if isinstance(result, BlockBegun):
-                    await sink.begun(result)
-                else:
-                    await sink.collected(result)
+            self._handing_on = True
+            try:
+                if client.missing:
+                    raise collector.missing(client.missing)
+                for result in collector.take(record):
+                    if isinstance(result, BlockBegun):
+                        await sink.begun(result)
+                    else:
+                        await sink.collected(result)
+            finally:
+                self._heard, self._handing_on = time.monotonic(), False
             if isinstance(record, Event) and record.acquisition == collector.acquisition:
                 self._hand_on(record)
 
@@ -153,5 +176,5 @@ class AnnouncementFollower:
         if self._collector.sequence is None and self._from_live:
             return
         _log.error("announcements lost", why=why, sequence=self._collector.sequence)
-        self._collector = BlockCollector(self._block_slots)
+        self._collector = BlockCollector(self._block_slots, relay=self._relay)
         self._from_live = True

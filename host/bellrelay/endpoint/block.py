@@ -72,6 +72,7 @@ class Cause(StrEnum):
     MISSING_RECORDS = "missing-records"
     QUARANTINED = "relay-quarantined"
     # this side alone
+    UNLIT = "no-light-directed"
     NOT_COLLECTED = "not-collected"
     SOURCE_RECORD = "source-record-missing"
     RANDOM_HEALTH = "random-numbers-unhealthy"
@@ -124,10 +125,24 @@ def aborted_by_peer(word: str) -> BlockAborted:
 
 @dataclass(frozen=True, order=True)
 class BlockId:
-    """A block of an acquisition: slots [index * slots, (index + 1) * slots)."""
+    """A block of an acquisition of a relay: slots [index * slots, (index + 1) * slots).
+
+    relay : its number in the list that both endpoints have agreed upon, 0 the primary. Acquisitions
+    of two relays have nothing to do with each other; blocks follow each other within a relay only.
+    """
 
     acquisition: int
     index: int
+    relay: int = 0
+
+    @property
+    def at(self) -> tuple[int, int, int]:
+        """As the header of a frame has it."""
+        return self.acquisition, self.index, self.relay
+
+    def is_before(self, other: BlockId) -> bool:
+        """Whether it is of the same relay, and of an earlier time."""
+        return self.relay == other.relay and self < other
 
     def first(self, slots: int) -> int:
         """First slot, where blocks have ``slots`` slots."""
@@ -138,7 +153,8 @@ class BlockId:
         return (self.index + 1) * slots
 
     def __str__(self) -> str:
-        return f"{self.acquisition}/{self.index}"
+        text = f"{self.acquisition}/{self.index}"
+        return f"{text}@{self.relay}" if self.relay else text
 
 
 def may_restart(state: BlockState) -> bool:

@@ -11,7 +11,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,38 +20,9 @@ from typing import Any
 from bellrelay.wire.tracking import TrackingSlots
 
 from .block import BlockId, BlockState, Cause, allowed_steps
+from .block_store_form import UnknownForm, renumber, to_current_form
 
 __all__ = ["BlockRow", "BlockStore", "StoreError", "StoredKey", "StoredVerdict"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS block (
-    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL,
-    cause TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
-    sequence INTEGER NOT NULL, digest BLOB NOT NULL DEFAULT x'',
-    record TEXT NOT NULL DEFAULT '{}', begun_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
-    PRIMARY KEY (acquisition, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS verdict (
-    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, deliver INTEGER,
-    tag_index INTEGER NOT NULL, tag_key BLOB NOT NULL,
-    PRIMARY KEY (acquisition, number)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS key (
-    key_id TEXT PRIMARY KEY, acquisition INTEGER NOT NULL, number INTEGER NOT NULL,
-    confirmed INTEGER NOT NULL, length INTEGER NOT NULL, packed BLOB NOT NULL,
-    to_pool BLOB NOT NULL, record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
-    UNIQUE (acquisition, number)
-) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS block_changed ON block (changed_ns);
-CREATE TABLE IF NOT EXISTS relay (
-    relay_id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, since_ns INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS schedule (
-    relay_id TEXT NOT NULL, acquisition INTEGER NOT NULL,
-    every INTEGER NOT NULL, length INTEGER NOT NULL, PRIMARY KEY (relay_id, acquisition)
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-"""
 
 
 class StoreError(OSError):
@@ -108,16 +79,29 @@ class StoredKey:
     to_pool: bytes = field(repr=False)
 
 
+def _at(block: BlockId) -> tuple[int, int, int]:
+    """As the columns relay, acquisition, number have it."""
+    return block.relay, block.acquisition, block.index
+
+
 class BlockStore:
     """The store of one endpoint; its methods may be called from any thread.
+
+    Parameters
+    ----------
+    directory, owner
+        Where, and whose.
+    relays
+        Ids of the relays, by the number that blocks name them by. None: as they were last.
 
     Raises
     ------
     StoreError
-        The file cannot be opened or is another endpoint's.
+        The file cannot be opened, is another endpoint's or a later version's, or cannot be taken
+        over to these relays.
     """
 
-    def __init__(self, directory: Path, owner: str) -> None:
+    def __init__(self, directory: Path, owner: str, relays: Sequence[str] | None = None) -> None:
         self.path = directory / "blocks.sqlite"
         self._lock = threading.RLock()
         try:
@@ -132,15 +116,23 @@ class BlockStore:
             self._db.execute("PRAGMA synchronous=FULL")
             # What is deleted is overwritten: aborted keys do not stay on the disk's free pages.
             self._db.execute("PRAGMA secure_delete=ON")
-            self._db.executescript(_SCHEMA)
-            with self._write() as db:
-                db.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (owner,))
-            found = self._db.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()[0]
+            self._take_over(owner, relays)
         except (OSError, sqlite3.Error) as error:
             raise StoreError(f"{self.path}: {error}") from error
-        if found != owner:
+
+    def _take_over(self, owner: str, relays: Sequence[str] | None) -> None:
+        try:
+            with self._write() as db:
+                to_current_form(db)
+                db.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (owner,))
+                found = db.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()[0]
+                if found != owner:
+                    raise UnknownForm(f"belongs to {found}, not to {owner}")
+                if relays is not None:
+                    renumber(db, relays)
+        except UnknownForm as error:
             self._db.close()
-            raise StoreError(f"{self.path}: belongs to {found}, not to {owner}")
+            raise StoreError(f"{self.path}: {error}") from None
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -160,14 +152,19 @@ class BlockStore:
 
     # ------------------------------------------------------------------------------- blocks
 
-    def begin(self, block: BlockId, sequence: int) -> None:
-        """A block is being collected from this record on; nothing if it is known already."""
+    def begin(self, block: BlockId, sequence: int, record: Mapping[str, Any] | None = None) -> None:
+        """A block is being collected from this record on; nothing if it is known already.
+
+        sequence : 0 if only the peer has said of the block, and the record is not known.
+        record : what is known of it from its beginning.
+        """
         now = time.time_ns()
         with self._write() as db:
             db.execute(
-                "INSERT OR IGNORE INTO block (acquisition, number, state, sequence, begun_ns,"
-                " changed_ns) VALUES (?, ?, ?, ?, ?, ?)",
-                (block.acquisition, block.index, BlockState.COLLECTING, sequence, now, now),
+                "INSERT INTO block (relay, acquisition, number, state, sequence, begun_ns,"
+                " changed_ns, record) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET sequence = excluded.sequence WHERE sequence = 0",
+                (*_at(block), BlockState.COLLECTING, sequence, now, now, json.dumps(record or {})),
             )
 
     def hold_schedule(self, relay_id: str, acquisition: int, tracking: TrackingSlots) -> bool:
@@ -199,13 +196,9 @@ class BlockStore:
             row = self._row(block)
             if not row.digest:
                 db.execute(
-                    "UPDATE block SET digest = ?, record = ? WHERE acquisition = ? AND number = ?",
-                    (
-                        digest,
-                        json.dumps({**row.record, **record}),
-                        block.acquisition,
-                        block.index,
-                    ),
+                    "UPDATE block SET digest = ?, record = ?"
+                    " WHERE relay = ? AND acquisition = ? AND number = ?",
+                    (digest, json.dumps({**row.record, **record}), *_at(block)),
                 )
             return self._row(block).digest == digest
 
@@ -226,8 +219,9 @@ class BlockStore:
             if state is BlockState.ABORTED:
                 self._decide(db, block, deliver=False)
                 db.execute(
-                    "DELETE FROM key WHERE acquisition = ? AND number = ? AND confirmed = 0",
-                    (block.acquisition, block.index),
+                    "DELETE FROM key WHERE relay = ? AND acquisition = ? AND number = ?"
+                    " AND confirmed = 0",
+                    _at(block),
                 )
 
     def _advance(
@@ -244,15 +238,14 @@ class BlockStore:
             raise StoreError(f"block {block}: {row.state.word} to {state.word} is no step")
         db.execute(
             "UPDATE block SET state = ?, cause = ?, detail = ?, record = ?, changed_ns = ?"
-            " WHERE acquisition = ? AND number = ?",
+            " WHERE relay = ? AND acquisition = ? AND number = ?",
             (
                 state,
                 "" if cause is None else str(cause),
                 detail,
                 json.dumps({**row.record, **(record or {})}),
                 time.time_ns(),
-                block.acquisition,
-                block.index,
+                *_at(block),
             ),
         )
 
@@ -264,16 +257,17 @@ class BlockStore:
 
     def find(self, block: BlockId) -> BlockRow | None:
         """What is known of a block."""
-        rows = self._rows("WHERE acquisition = ? AND number = ?", block.acquisition, block.index)
+        rows = self._rows("WHERE relay = ? AND acquisition = ? AND number = ?", *_at(block))
         return rows[0] if rows else None
 
     def open_blocks(self) -> list[BlockRow]:
         """Blocks that have not ended, in order."""
         return self._rows("WHERE state < ?", BlockState.STORED)
 
-    def latest(self) -> BlockRow | None:
-        """The last block that was begun."""
-        rows = self._rows("", limit="DESC LIMIT 1")
+    def latest(self, relay: int = 0, *, placed: bool = False) -> BlockRow | None:
+        """The last block of a relay; with ``placed``, of which it is known where it begins."""
+        where = "WHERE relay = ? AND sequence > 0" if placed else "WHERE relay = ?"
+        rows = self._rows(where, relay, limit="DESC LIMIT 1")
         return rows[0] if rows else None
 
     def blocks(self) -> list[BlockRow]:
@@ -296,24 +290,24 @@ class BlockStore:
             return counts | {f"aborted:{cause}": n for cause, n in causes}
 
     def _rows(self, where: str, *values: int, limit: str = "") -> list[BlockRow]:
-        order = f"ORDER BY acquisition {limit.split(' ')[0]}, number {limit}"
+        order = f"ORDER BY acquisition {limit.split(' ')[0]}, number {limit or ', relay'}"
         with self._lock:
             found = self._db.execute(
-                "SELECT acquisition, number, state, cause, detail, sequence, digest, record,"
+                "SELECT acquisition, number, relay, state, cause, detail, sequence, digest, record,"
                 f" begun_ns, changed_ns FROM block {where} {order}",
                 values,
             ).fetchall()
         return [
             BlockRow(
-                BlockId(r[0], r[1]),
-                BlockState(r[2]),
-                r[3],
+                BlockId(r[0], r[1], r[2]),
+                BlockState(r[3]),
                 r[4],
                 r[5],
-                bytes(r[6]),
-                json.loads(r[7]),
-                r[8],
+                r[6],
+                bytes(r[7]),
+                json.loads(r[8]),
                 r[9],
+                r[10],
             )
             for r in found
         ]
@@ -322,11 +316,11 @@ class BlockStore:
 
     def put_pending(self, key: StoredKey, verdict: StoredVerdict) -> None:
         """Put down a key that is not to be used yet; the block is amplified."""
-        at = (key.block.acquisition, key.block.index)
+        at = _at(key.block)
         with self._write() as db:
             self._advance(db, key.block, BlockState.AMPLIFIED, key.record)
             db.execute(
-                "INSERT INTO key VALUES (?, ?, ?, 0, ?, ?, ?, ?, ?)",
+                "INSERT INTO key VALUES (?, ?, ?, ?, 0, ?, ?, ?, ?, ?)",
                 (
                     key.key_id,
                     *at,
@@ -338,7 +332,7 @@ class BlockStore:
                 ),
             )
             db.execute(
-                "INSERT INTO verdict VALUES (?, ?, NULL, ?, ?)",
+                "INSERT INTO verdict VALUES (?, ?, ?, NULL, ?, ?)",
                 (*at, verdict.tag_index, verdict.tag_key),
             )
 
@@ -348,14 +342,14 @@ class BlockStore:
             self._advance(db, block, BlockState.STORED, None)
             self._decide(db, block, deliver=True)
             db.execute(
-                "UPDATE key SET confirmed = 1 WHERE acquisition = ? AND number = ?",
-                (block.acquisition, block.index),
+                "UPDATE key SET confirmed = 1 WHERE relay = ? AND acquisition = ? AND number = ?",
+                _at(block),
             )
 
     def _decide(self, db: sqlite3.Connection, block: BlockId, *, deliver: bool) -> None:
         db.execute(
-            "UPDATE verdict SET deliver = ? WHERE acquisition = ? AND number = ?",
-            (int(deliver), block.acquisition, block.index),
+            "UPDATE verdict SET deliver = ? WHERE relay = ? AND acquisition = ? AND number = ?",
+            (int(deliver), *_at(block)),
         )
 
     def verdict(self, block: BlockId) -> StoredVerdict | None:
@@ -363,8 +357,8 @@ class BlockStore:
         with self._lock:
             row = self._db.execute(
                 "SELECT deliver, tag_index, tag_key FROM verdict"
-                " WHERE acquisition = ? AND number = ?",
-                (block.acquisition, block.index),
+                " WHERE relay = ? AND acquisition = ? AND number = ?",
+                _at(block),
             ).fetchone()
         if row is None:
             return None
@@ -377,21 +371,21 @@ class BlockStore:
         """
         with self._lock:
             found = self._db.execute(
-                "SELECT key_id, acquisition, number, confirmed, length, record, stored_ns, packed,"
-                " to_pool FROM key WHERE confirmed = ? AND (length = 0 OR packed != x'')"
-                " ORDER BY acquisition, number",
+                "SELECT key_id, acquisition, number, relay, confirmed, length, record, stored_ns,"
+                " packed, to_pool FROM key WHERE confirmed = ? AND (length = 0 OR packed != x'')"
+                " ORDER BY acquisition, number, relay",
                 (int(confirmed),),
             ).fetchall()
         return [
             StoredKey(
                 r[0],
-                BlockId(r[1], r[2]),
-                bool(r[3]),
-                r[4],
-                json.loads(r[5]),
-                r[6],
-                bytes(r[7]),
+                BlockId(r[1], r[2], r[3]),
+                bool(r[4]),
+                r[5],
+                json.loads(r[6]),
+                r[7],
                 bytes(r[8]),
+                bytes(r[9]),
             )
             for r in found
         ]
@@ -413,10 +407,10 @@ class BlockStore:
         """Of keys in use: block, name, and what of it the key pool does not have yet."""
         with self._lock:
             found = self._db.execute(
-                "SELECT acquisition, number, key_id, to_pool FROM key"
-                " WHERE confirmed = 1 AND to_pool != x'' ORDER BY acquisition, number"
+                "SELECT acquisition, number, relay, key_id, to_pool FROM key"
+                " WHERE confirmed = 1 AND to_pool != x'' ORDER BY acquisition, number, relay"
             ).fetchall()
-        return [(BlockId(r[0], r[1]), r[2], bytes(r[3])) for r in found]
+        return [(BlockId(r[0], r[1], r[2]), r[3], bytes(r[4])) for r in found]
 
     def forget_pool_part(self, key_id: str) -> None:
         """The key pool has it."""

@@ -46,7 +46,7 @@ class Message(Protocol):
 
 
 _M = TypeVar("_M")
-Send = Callable[[Kind, Exchange, tuple[int, int], bytes], Awaitable[bool]]
+Send = Callable[[Kind, Exchange, tuple[int, int, int], bytes], Awaitable[bool]]
 NewTags = Callable[[Exchange, Sequence[bytes]], ExchangeTags]
 
 
@@ -185,7 +185,7 @@ class BlockTalk:
             raise BlockAborted(Cause.POOL_DRY, str(error)) from None
 
     def _frame(self, kind: Kind, body: bytes) -> PeerFrame:
-        return PeerFrame(kind, self._exchange, self.block.acquisition, self.block.index, body=body)
+        return PeerFrame(kind, self._exchange, *self.block.at, body=body)
 
     def _parsed(self, parse: Callable[[bytes], _M], frame: PeerFrame) -> _M:
         try:
@@ -196,7 +196,7 @@ class BlockTalk:
     async def _out(self, frame: PeerFrame) -> None:
         name = f"{frame.exchange.name} {frame.kind.name}".lower()
         self._checkpoint(f"before sending {name}")
-        at = (frame.acquisition, frame.index)
+        at = self.block.at
         if self._over or not await self._send(frame.kind, frame.exchange, at, frame.body):
             raise TalkOver
         self._checkpoint(f"after sending {name}")

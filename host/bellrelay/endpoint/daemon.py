@@ -27,7 +27,7 @@ from bellrelay.settings.model import split_address
 from bellrelay.wire.messages import Subscribe
 
 from .agreement import Agreement, agreement_of
-from .announcement_rules import BlockBegun
+from .announcement_rules import RELAY_BEGAN_NS, BlockBegun
 from .announcements import AnnouncementFollower
 from .block import BlockId, may_restart
 from .block_figures import BlockFigures
@@ -71,11 +71,14 @@ def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[An
     return lambda subscribe: AnnouncementClient.tcp(host, port, subscribe, context, name)
 
 
-def resume_position(store: BlockStore) -> BlockBegun | None:
-    """Where to go on with the relay's log: at the oldest block whose list is still wanted."""
-    wanted = [row for row in store.open_blocks() if may_restart(row.state)]
-    row = wanted[0] if wanted else store.latest()
-    return None if row is None else BlockBegun(row.block, row.sequence)
+def resume_position(store: BlockStore, relay: int = 0) -> BlockBegun | None:
+    """Where to go on with a relay's log: at the oldest block whose list is still wanted."""
+    rows = [row for row in store.open_blocks() if row.block.relay == relay and row.sequence]
+    wanted = [row for row in rows if may_restart(row.state)]
+    row = wanted[0] if wanted else store.latest(relay, placed=True)
+    if row is None:
+        return None
+    return BlockBegun(row.block, row.sequence, int(row.record.get(RELAY_BEGAN_NS, 0)))
 
 
 class EndpointDaemon:
@@ -130,7 +133,9 @@ class EndpointDaemon:
         self.failed = background.failed
         role = Role(config.role)
         agreement = agreement_of(config)
-        self.store = store = BlockStore(config.store.directory, config.endpoint_id)
+        self.store = store = BlockStore(
+            config.store.directory, config.endpoint_id, agreement.relays
+        )
         stack.callback(store.close)
         self.figures = BlockFigures(store)
         reserve = Reserve(config.key_pool.reserve_bits // 8)
@@ -150,12 +155,13 @@ class EndpointDaemon:
         except (SenderCannot, OSError) as error:
             _log.error("sender not as declared: no key", why=str(error))
         self._plan_parameters(config, role, agreement, sender)
+        sources = [load_source(config, source, key) for key, source in config.sources]
         self.pipeline = Pipeline(
             role,
             agreement,
             store,
             pool,
-            load_source(config),
+            lambda block: sources[block.relay](block.acquisition),
             executor,
             PipelineSettings(
                 max_in_flight=config.block.max_in_flight,
@@ -349,7 +355,8 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     """
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
     usable(config, "relay.tls", lambda: relay_connection(config.relay))
-    load_source(config)
+    for key, source in config.sources:
+        load_source(config, source, key)
     load_sender(config)
     pool = KeyPool(config.key_pool.file, Role(config.role))
     try:

@@ -60,7 +60,7 @@ async def commit(run: BlockRun, collected: CollectedBlock) -> CommittedList:
     # Before anything else: settings of these slots steer what everybody sees. Nothing below knows
     # of an announcement in one of them.
     tracking = run.agreement.tracking_slots
-    held = run.agreement.relay_id, run.block.acquisition, tracking
+    held = run.agreement.relay_of(run.block), run.block.acquisition, tracking
     if not await run.write(run.store.hold_schedule, *held):
         raise BlockAborted(Cause.PARAMETERS, "the acquisition began with other tracking slots")
     collected = await run.compute(_without_tracking, tracking, collected)
@@ -133,7 +133,7 @@ def _listed(run: BlockRun, collected: CollectedBlock) -> tuple[tuple[bytes, ...]
     """The list as it is vouched for, in pieces, and the digest of all of them."""
     tracking = run.agreement.tracking_slots
     head = (
-        f"{run.agreement.relay_id} {run.block} {run.first} {run.end} "
+        f"{run.agreement.relay_of(run.block)} {run.block} {run.first} {run.end} "
         f"less {tracking.length} of every {tracking.every}\n"
     ).encode()
     slot = np.ascontiguousarray(collected.slot, "<u8").tobytes()

@@ -139,7 +139,7 @@ class ParameterTalk:
 
     def of_block(self, agreement: Agreement, block: BlockId) -> BlockParameters:
         """By which parameters our sender sends a block."""
-        return self.plan.parameters(agreement.relay_id, block)
+        return self.plan.parameters(agreement.relay_of(block), block)
 
     def known(self, _agreement: Agreement, digest: bytes) -> BlockParameters | None:
         """Parameters that both endpoints hold, by their digest."""

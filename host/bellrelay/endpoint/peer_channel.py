@@ -101,7 +101,7 @@ class PeerChannel:
         session: bytes,
         kind: Kind,
         exchange: Exchange,
-        block: tuple[int, int] = (0, 0),
+        block: tuple[int, int, int] = (0, 0, 0),
         body: bytes = b"",
     ) -> bool:
         """Send a message now or when there is a connection; waits while the peer is behind.
@@ -245,6 +245,7 @@ async def _read_frame(reader: asyncio.StreamReader) -> PeerFrame:
         frame.exchange,
         frame.acquisition,
         frame.index,
+        frame.relay,
         frame.sequence,
         frame.acknowledged,
         body,

@@ -118,7 +118,9 @@ class PeerSession:
         self._acknowledged = 0
         self._told = 0
 
-    def number(self, kind: Kind, exchange: Exchange, block: tuple[int, int], body: bytes) -> None:
+    def number(
+        self, kind: Kind, exchange: Exchange, block: tuple[int, int, int], body: bytes
+    ) -> None:
         """Put a message into its place; it is kept until the peer has it."""
         self._unacknowledged.append(PeerFrame(kind, exchange, *block, self._next, 0, body))
         self._next += 1

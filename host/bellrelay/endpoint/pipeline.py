@@ -30,7 +30,12 @@ from bellrelay.wire.peer_messages import (
 )
 
 from .agreement import Agreement
-from .announcement_rules import AnnouncementBreach, BlockBegun, CollectedBlock
+from .announcement_rules import (
+    RELAY_BEGAN_NS,
+    AnnouncementBreach,
+    BlockBegun,
+    CollectedBlock,
+)
 from .block import BlockAborted, BlockId, BlockState, Cause, aborted_by_peer, may_restart
 from .block_run import BlockRun
 from .block_store import BlockRow, BlockStore
@@ -53,6 +58,10 @@ _RECORDED_POLL_S = 0.05
 _log = structlog.get_logger(__name__)
 
 
+def _opened(row: BlockRow) -> OpenBlock:
+    return OpenBlock(row.block.acquisition, row.block.index, row.state, row.block.relay)
+
+
 class Pipeline:
     """One endpoint's blocks, for as long as :meth:`run` runs.
 
@@ -68,7 +77,7 @@ class Pipeline:
         agreement: Agreement,
         store: BlockStore,
         tag_keys: TagKeys,
-        open_source: Callable[[int], SourceLog],
+        open_source: Callable[[BlockId], SourceLog],
         executor: Executor,
         settings: PipelineSettings,
     ) -> None:
@@ -81,7 +90,7 @@ class Pipeline:
         self._executor = executor
         self._settings = settings
         self._channel: PeerChannel | None = None
-        self._sources: dict[int, SourceLog] = {}
+        self._sources: dict[tuple[int, int], SourceLog] = {}
         self._lists: dict[BlockId, CollectedBlock] = {}
         self._talks: dict[BlockId, BlockTalk] = {}
         self._tasks: dict[BlockId, asyncio.Task[None]] = {}
@@ -115,19 +124,29 @@ class Pipeline:
 
     async def begun(self, begun: BlockBegun) -> None:
         """A block is being collected; earlier ones that are not complete never will be."""
-        await self._write(self._store.begin, begun.block, begun.sequence)
+        record = {"relay_id": self._agreement.relay_of(begun.block)}
+        said = {RELAY_BEGAN_NS: begun.began_ns} if begun.began_ns else {}
+        await self._write(self._store.begin, begun.block, begun.sequence, record | said)
         for row in await self._write(self._store.open_blocks):
-            if row.block < begun.block and row.block not in self._lists and may_restart(row.state):
+            earlier = row.block.is_before(begun.block)
+            if earlier and row.block not in self._lists and may_restart(row.state):
                 await self._abort(row.block, BlockAborted(Cause.NOT_COLLECTED))
 
     async def collected(self, block: CollectedBlock) -> None:
-        """A list is complete; waits while too many are."""
+        """A list is complete; waits while too many of this relay are."""
+        relay = block.block.relay
         async with self._room:
-            await self._room.wait_for(lambda: len(self._lists) < self._settings.max_waiting)
+            await self._room.wait_for(
+                lambda: sum(b.relay == relay for b in self._lists) < self._settings.max_waiting
+            )
         row = await self._write(self._store.find, block.block)
         if row is None or not may_restart(row.state):
             # Collected again after a start; or a relay whose log began anew says old blocks again.
             _log.info("block ended before", block=str(block.block))
+            return
+        if not await self._write(self._settings.lit, block, row):
+            # Before the peer is asked anything, and before a tag: it costs no key.
+            await self._abort(block.block, BlockAborted(Cause.UNLIT))
             return
         self._lists[block.block] = block
         _log.info("block complete", block=str(block.block), announced=int(block.slot.size))
@@ -136,15 +155,25 @@ class Pipeline:
     async def breached(self, breach: AnnouncementBreach) -> None:
         """The relay is believed nothing more, and the block in which it broke the rules ends."""
         self.alarms += 1
-        relay = self._agreement.relay_id
+        relay = self._agreement.relay_of(breach.block)
         _log.error("relay quarantined", relay=relay, cause=str(breach.cause), why=breach.detail)
         await self._write(self._store.quarantine, relay, breach.cause, breach.detail)
-        await self._write(self._store.begin, breach.block, 0)
+        await self._write(self._store.begin, breach.block, 0, {"relay_id": relay})
         for row in await self._write(self._store.open_blocks):
+            if row.block.relay != breach.block.relay:
+                continue
             if row.block not in self._lists and may_restart(row.state):
                 mine = row.block == breach.block
                 cause = breach.cause if mine else Cause.QUARANTINED
                 await self._abort(row.block, BlockAborted(cause, breach.detail if mine else ""))
+
+    async def abandon(self, relay: int, why: str) -> None:
+        """Give up every block of a relay that nobody works at yet: it is believed nothing more."""
+        for row in await self._write(self._store.open_blocks):
+            if row.block.relay != relay or row.block in self._tasks:
+                continue
+            if may_restart(row.state):
+                await self._abort(row.block, BlockAborted(Cause.QUARANTINED, why))
 
     # ---------------------------------------------------------------- the loop
 
@@ -179,7 +208,7 @@ class Pipeline:
         await self._interrupt()
         self._session = self._name
         rows = await self._write(self._store.open_blocks)
-        blocks = [OpenBlock(r.block.acquisition, r.block.index, r.state) for r in rows]
+        blocks = [_opened(row) for row in rows]
         await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(blocks)))
         for change in await self._write(self._settings.parameters.greeting):
             await self.say_change(change)
@@ -248,7 +277,7 @@ class Pipeline:
         return ExchangeTags(self._tag_keys, context, exchange, self._role, epsilon, known)
 
     async def _send(
-        self, session: bytes, kind: Kind, exchange: Exchange, at: tuple[int, int], body: bytes
+        self, session: bytes, kind: Kind, exchange: Exchange, at: tuple[int, int, int], body: bytes
     ) -> bool:
         assert self._channel is not None
         return await self._channel.send(session, kind, exchange, at, body)
@@ -302,13 +331,14 @@ class Pipeline:
             await self._write(self._settings.shared, block)
 
     async def _source(self, block: BlockId) -> SourceLog:
-        if block.acquisition not in self._sources:
+        key = (block.relay, block.acquisition)
+        if key not in self._sources:
             try:
-                source = await self._write(self._open_source, block.acquisition)
+                source = await self._write(self._open_source, block)
             except (SourceLogError, OSError) as error:
                 raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
-            self._sources[block.acquisition] = source
-        return self._sources[block.acquisition]
+            self._sources[key] = source
+        return self._sources[key]
 
     async def _recorded(self, block: BlockId, source: SourceLog) -> None:
         """Until the sender has recorded the block, or no longer writes."""
@@ -354,23 +384,24 @@ class Pipeline:
         if row.state is BlockState.STORED:
             _log.info("key stored", block=str(block), bits=row.record.get("key_bits"))
             await self._write(self._settings.stored)
-        await self._forget(block.acquisition)
+        await self._forget(block)
         async with self._room:
             self._room.notify_all()
         self._begin_blocks()
 
-    async def _forget(self, acquisition: int) -> None:
+    async def _forget(self, ended: BlockId) -> None:
+        key = (ended.relay, ended.acquisition)
         rows = await self._write(self._store.open_blocks)
         needed = [r.block for r in rows if may_restart(r.state) or r.block in self._tasks]
-        own = [b for b in needed if b.acquisition == acquisition]
-        latest = await self._write(self._store.latest)
+        own = [b for b in needed if (b.relay, b.acquisition) == key]
+        latest = await self._write(self._store.latest, ended.relay)
         if own:
             before = min(own).first(self._agreement.block_slots)
-        elif latest is not None and latest.block.acquisition == acquisition:
+        elif latest is not None and latest.block.acquisition == ended.acquisition:
             before = latest.block.end(self._agreement.block_slots)
         else:
             return
-        source = self._sources.get(acquisition)
+        source = self._sources.get(key)
         if source is not None:
             try:
                 await self._write(source.forget, before)
@@ -380,8 +411,8 @@ class Pipeline:
     # ---------------------------------------------------------------- what the peer says
 
     async def _take(self, frame: PeerFrame) -> None:
-        block = BlockId(frame.acquisition, frame.index)
         try:
+            block = self._named(frame)
             if frame.kind is Kind.OPEN:
                 await self._take_open(OpenBlocks.parse(frame.body))
             elif frame.kind is Kind.CHANGE:
@@ -401,12 +432,12 @@ class Pipeline:
 
     async def _take_open(self, opened: OpenBlocks) -> None:
         """The peer has these blocks open: tell it which of them are over."""
-        latest = await self._write(self._store.latest)
         for entry in opened.blocks:
-            block = BlockId(entry.acquisition, entry.index)
+            block = self._named(entry)
             row = await self._write(self._store.find, block)
             if row is None:
-                if latest is not None and block < latest.block:
+                latest = await self._write(self._store.latest, block.relay)
+                if latest is not None and block.is_before(latest.block):
                     await self._say(block, Exchange.CHANNEL, Abort(str(Cause.NOT_COLLECTED)))
             elif entry.state == BlockState.AMPLIFIED and self._role is Role.ALICE:
                 if row.state.final:
@@ -431,7 +462,8 @@ class Pipeline:
 
     async def _take_abort(self, block: BlockId, row: BlockRow | None, abort: Abort) -> None:
         if row is None:
-            await self._write(self._store.begin, block, 0)
+            record = {"relay_id": self._agreement.relay_of(block)}
+            await self._write(self._store.begin, block, 0, record)
         elif row.state is BlockState.STORED:
             self._alarm(block, "the peer aborts a block whose key is stored here")
             return
@@ -441,15 +473,21 @@ class Pipeline:
     async def _ask_for_earlier(self, block: BlockId) -> None:
         """Alice goes in order: what she passes over, she may have given up before we had it."""
         passed = []
-        for earlier in sorted(b for b in self._lists if b < block):
+        for earlier in sorted(b for b in self._lists if b.is_before(block)):
             if earlier in self._tasks or earlier in self._early:
                 continue
             row = await self._write(self._store.find, earlier)
             # One that is further on waits for her verdict.
             if row is not None and row.state is BlockState.COLLECTING:
-                passed.append(OpenBlock(earlier.acquisition, earlier.index, row.state))
+                passed.append(_opened(row))
         if passed:
             await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(passed)))
+
+    def _named(self, what: PeerFrame | OpenBlock) -> BlockId:
+        """The block that the peer names. PeerMessageError: of no relay that both know."""
+        if what.relay >= len(self._agreement.relays):
+            raise PeerMessageError(f"a block of relay number {what.relay}")
+        return BlockId(what.acquisition, what.index, what.relay)
 
     def _alarm(self, block: BlockId, why: str) -> None:
         self.alarms += 1
@@ -517,8 +555,7 @@ class Pipeline:
             return
         name = f"{exchange.name} {message.KIND.name}".lower()
         self._settings.checkpoint(f"before sending {name}")
-        at = (block.acquisition, block.index)
-        await self._send(self._session, message.KIND, exchange, at, message.encode())
+        await self._send(self._session, message.KIND, exchange, block.at, message.encode())
         self._settings.checkpoint(f"after sending {name}")
 
     async def say_change(self, change: Change) -> None:

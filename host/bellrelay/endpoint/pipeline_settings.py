@@ -9,8 +9,10 @@ from typing import Protocol
 from bellrelay.wire.peer_messages import Change, PeerMessageError
 
 from .agreement import Agreement
+from .announcement_rules import CollectedBlock
 from .block import BlockId
 from .block_parameters import BlockParameters
+from .block_store import BlockRow
 from .source_log import SourceLog
 
 __all__ = ["Parameters", "PipelineSettings"]
@@ -57,6 +59,10 @@ def _admit_all(_block: BlockId, _source: SourceLog) -> float:
     return 0.0
 
 
+def _always_lit(_collected: CollectedBlock, _row: BlockRow) -> bool:
+    return True
+
+
 async def _enough(_block: BlockId) -> None:
     pass
 
@@ -88,6 +94,7 @@ class PipelineSettings:
     can be paid for; BlockAborted if never. ended : a block is no longer in work. stored : there may
     be new keys; in a thread, before the peer can know that we have them. shared : the peer has been
     told of the block's key, or of every one; in a thread. parameters : by which blocks are sent.
+    lit : whether our light was directed at the relay in any of a block; in a thread.
     """
 
     max_in_flight: int = 16
@@ -102,3 +109,4 @@ class PipelineSettings:
     stored: Callable[[], None] = _keep
     shared: Callable[[BlockId | None], None] = _share
     parameters: Parameters = field(default_factory=_AsConfigured)
+    lit: Callable[[CollectedBlock, BlockRow], bool] = _always_lit

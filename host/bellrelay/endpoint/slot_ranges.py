@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Ranges", "clipped", "inside", "no_ranges", "slots_in", "union"]
+__all__ = ["Ranges", "clipped", "inside", "kept_ranges", "no_ranges", "slots_in", "union"]
 
 Ranges = NDArray[np.uint64]
 
@@ -43,6 +43,16 @@ def clipped(ranges: ArrayLike, first: int, end: int) -> Ranges:
     """What of them lies in [first, end), as :func:`union` has it."""
     rows = np.clip(_checked(ranges), np.uint64(first), np.uint64(max(first, end)))
     return union(rows)
+
+
+def kept_ranges(removed: Ranges, first: int, end: int) -> Iterator[tuple[int, int]]:
+    """Of [first, end), what is left of it without the removed ranges within it, in order."""
+    for low, high in removed.tolist():
+        if first < low:
+            yield first, low
+        first = high
+    if first < end:
+        yield first, end
 
 
 def slots_in(ranges: ArrayLike) -> int:

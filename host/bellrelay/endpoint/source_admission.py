@@ -87,7 +87,7 @@ class SourceAdmission:
                 if isinstance(source, CheckedSource):
                     source.require_ladder(first, end, ladder)
                 deviation = self._deviation(block, source, first, end, ladder)
-                self.health.check(source, first, end, ladder.probabilities)
+                self.health.check(source, first, end, ladder.probabilities, block.relay)
                 return deviation
             except IntensityFault as fault:
                 raise BlockAborted(Cause.INTENSITY, str(fault)) from None

@@ -10,6 +10,7 @@ import math
 import secrets
 from collections import OrderedDict
 from collections.abc import Iterator
+from hashlib import blake2b
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from .random_health import (
     RepetitionCount,
 )
 from .reused_choices import ReusedChoices
-from .slot_ranges import inside
+from .slot_ranges import kept_ranges
 from .source_log import SourceLog
 
 __all__ = ["RandomAlarm", "SourceHealth"]
@@ -72,7 +73,8 @@ class SourceHealth:
         )
         self._of_ladders: dict[bytes, tuple[_SettingTests, ChoiceShares]] = {}
         self._reused = ReusedChoices()
-        self._passed: OrderedDict[tuple[int, int, int], int] = OrderedDict()
+        self._place = secrets.token_bytes(32)
+        self._passed: OrderedDict[tuple[int, int, int, int], int] = OrderedDict()
         self.alarm = None
         self.tested = 0
 
@@ -97,13 +99,15 @@ class SourceHealth:
         first: int,
         end: int,
         probabilities: NDArray[np.float64] | None = None,
+        relay: int = 0,
     ) -> int:
         """Test a piece of a block, slots [first, end); returns the number of slots tested.
 
         A block that has passed, and begins anew after a break, is not tested a second time: its
         choices would be found to come again.
 
-        probabilities : (4,): declared of the block's ladder; None: as at the start.
+        probabilities : (4,): declared of the block's ladder; None: as at the start. relay : number
+        of the one that it was sent to.
 
         Raises
         ------
@@ -114,7 +118,7 @@ class SourceHealth:
         """
         if self.alarm is not None:
             raise RandomAlarm(self.alarm)
-        range_ = (source.acquisition, first, end)
+        range_ = (relay, source.acquisition, first, end)
         if range_ in self._passed:
             return self._passed[range_]
         declared = self._probabilities if probabilities is None else probabilities
@@ -158,11 +162,25 @@ class SourceHealth:
         return None
 
     def _piece(self, source: SourceLog, first: int, end: int) -> Iterator[NDArray[np.uint64]]:
-        """Slots to test, in chunks; those whose records were dropped are left out."""
-        length = self._settings.slots_per_block or end - first
-        length = min(length, end - first)
-        begin = first + secrets.randbelow(end - first - length + 1)
-        for low in range(begin, begin + length, _CHUNK):
-            high = min(low + _CHUNK, begin + length)
-            slots = np.arange(low, high, dtype=np.uint64)
-            yield slots[~inside(source.removed(low, high), slots)]
+        """Slots to test, in chunks; those whose records were dropped are left out.
+
+        From a place on that nobody knows, and that is the same of the same slots of every relay and
+        acquisition: a sender that sends to a second relay what it has sent to the first, or again
+        what it sent before it was started, is found at once. Where the block ends, its beginning
+        follows.
+        """
+        left = self._settings.slots_per_block or end - first
+        begin = first
+        if left < end - first:
+            drawn = blake2b(b"%d %d" % (first, end), key=self._place, digest_size=16).digest()
+            begin += int.from_bytes(drawn, "big") % (end - first)
+        for part in ((begin, end), (first, begin)):
+            if part[0] == part[1]:
+                continue
+            for low, high in kept_ranges(source.removed(*part), *part):
+                high = min(high, low + left)
+                left -= high - low
+                for at in range(low, high, _CHUNK):
+                    yield np.arange(at, min(at + _CHUNK, high), dtype=np.uint64)
+                if not left:
+                    return

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from .checked_source import CheckedSource
-from .config import EndpointConfig
+from .config import EndpointConfig, SourceSettings
 from .source_files import SourceFiles
 from .source_log import SourceLog, SourceLogError
 
@@ -30,8 +30,12 @@ GROUP = "bellrelay.sources"
 OpenSource = Callable[[int], CheckedSource]
 
 
-def load_source(config: EndpointConfig) -> OpenSource:
+def load_source(
+    config: EndpointConfig, settings: SourceSettings | None = None, key: str = "source"
+) -> OpenSource:
     """The function that opens the sender's log for an acquisition, with every answer checked.
+
+    settings, key : of a relay that has a source of its own, and where they stand; none: `source`.
 
     It raises SourceLogError if the log is of something else than the configuration declares, and
     OSError.
@@ -41,15 +45,16 @@ def load_source(config: EndpointConfig) -> OpenSource:
     ConfigError
         No such plugin, or it refuses its options.
     """
-    name = config.source.plugin
+    settings = settings or config.source
+    name = settings.plugin
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
-        raise config.error("source.plugin", name, f"{', '.join(sorted(found))}, as installed here")
+        raise config.error(f"{key}.plugin", name, f"{', '.join(sorted(found))}, as installed here")
     plugin = found[name].load()
     try:
-        open_log: Callable[[int], SourceLog] = plugin(config.source.options, config.role)
+        open_log: Callable[[int], SourceLog] = plugin(settings.options, config.role)
     except ValueError as error:
-        raise config.error("source", dict(config.source.options), str(error)) from None
+        raise config.error(key, dict(settings.options), str(error)) from None
     ladder = config.own_ladder
 
     def open_checked(acquisition: int) -> CheckedSource:

@@ -23,8 +23,7 @@ def _transcript(agreement: Agreement, block: BlockId, verdict: Verdict) -> Trans
     transcript = Transcript(
         f"bellrelay block {block}\n".encode() + agreement.digest, Exchange.VERDICT
     )
-    at = (block.acquisition, block.index)
-    frame = PeerFrame(Kind.VERDICT, Exchange.VERDICT, *at, body=verdict.encode())
+    frame = PeerFrame(Kind.VERDICT, Exchange.VERDICT, *block.at, body=verdict.encode())
     transcript.add(Role.ALICE, frame.transcribed())
     return transcript
 

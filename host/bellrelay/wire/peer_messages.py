@@ -3,8 +3,9 @@
 A message travels as one frame over a byte stream that TLS protects: its length, a header, a body.
 Whatever is secret stays in bodies, which no representation shows. Numbers are little endian.
 
-Frame: length of what follows (u32), then kind (u8), exchange (u8), acquisition (u32), block index
-(u64), sequence (u64), acknowledged (u64), body. ``sequence`` numbers the messages about blocks of
+Frame: length of what follows (u32), then kind (u8), exchange (u8), relay (u8), acquisition (u32),
+block index (u64), sequence (u64), acknowledged (u64), body. The relay is its number in the list
+that both have agreed upon. ``sequence`` numbers the messages about blocks of
 one session in each direction, from 0; an ALIVE says the number of the message that comes next, so
 that one that was left out is missed. ``acknowledged`` is the sequence that the sender expects next,
 so that a connection that breaks loses nothing.
@@ -60,9 +61,9 @@ __all__ = [
     "Verify",
 ]
 
-PEER_PROTOCOL_VERSION = 3
-FRAME_HEADER_BYTES = 34
-_HEADER = struct.Struct("<IBBIQQQ")
+PEER_PROTOCOL_VERSION = 4
+FRAME_HEADER_BYTES = 35
+_HEADER = struct.Struct("<IBBBIQQQ")
 
 
 class PeerMessageError(ValueError):
@@ -132,12 +133,13 @@ def _need(ok: bool, what: str) -> None:
 
 @dataclass(frozen=True)
 class PeerFrame:
-    """One message with its header. acquisition, index: of the block, 0 where it is about none."""
+    """One message with its header. acquisition, index, relay: of the block, 0 where is none."""
 
     kind: Kind
     exchange: Exchange = Exchange.CHANNEL
     acquisition: int = 0
     index: int = 0
+    relay: int = 0
     sequence: int = 0
     acknowledged: int = 0
     body: bytes = field(default=b"", repr=False)
@@ -156,6 +158,7 @@ class PeerFrame:
                 FRAME_HEADER_BYTES - 4 + len(self.body),
                 self.kind,
                 self.exchange,
+                self.relay,
                 self.acquisition,
                 self.index,
                 self.sequence,
@@ -174,17 +177,18 @@ class PeerFrame:
             Not a header, or a body longer than the kind allows: read nothing more.
         """
         _need(len(header) == FRAME_HEADER_BYTES, "frame: header cut off")
-        length, kind, exchange, acquisition, index, sequence, acknowledged = _HEADER.unpack(header)
+        length, kind, exchange, relay, acquisition, index, *counters = _HEADER.unpack(header)
         _need(kind in Kind.__members__.values(), f"frame: unknown kind {kind}")
         _need(exchange in Exchange.__members__.values(), f"frame: unknown exchange {exchange}")
         size = length - (FRAME_HEADER_BYTES - 4)
         _need(0 <= size <= BODY_LIMITS[Kind(kind)], f"{Kind(kind).name}: a body of {size} bytes")
-        frame = cls(Kind(kind), Exchange(exchange), acquisition, index, sequence, acknowledged)
-        return frame, size
+        return cls(Kind(kind), Exchange(exchange), acquisition, index, relay, *counters), size
 
     def transcribed(self) -> bytes:
         """What a transcript holds of it: everything but the channel's own counters."""
-        head = struct.pack("<BBIQ", self.kind, self.exchange, self.acquisition, self.index)
+        head = struct.pack(
+            "<BBBIQ", self.kind, self.exchange, self.relay, self.acquisition, self.index
+        )
         return head + self.body
 
 
@@ -232,6 +236,7 @@ class OpenBlock:
     acquisition: int
     index: int
     state: int
+    relay: int = 0
 
 
 @dataclass(frozen=True)
@@ -239,7 +244,7 @@ class OpenBlocks:
     """First message of a new session: all blocks that the sender has begun and not ended."""
 
     KIND: ClassVar = Kind.OPEN
-    _LAYOUT: ClassVar = struct.Struct("<IQB")
+    _LAYOUT: ClassVar = struct.Struct("<IQBB")
     blocks: tuple[OpenBlock, ...]
 
     @classmethod
@@ -250,7 +255,9 @@ class OpenBlocks:
 
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
-        return b"".join(self._LAYOUT.pack(b.acquisition, b.index, b.state) for b in self.blocks)
+        return b"".join(
+            self._LAYOUT.pack(b.acquisition, b.index, b.state, b.relay) for b in self.blocks
+        )
 
 
 @dataclass(frozen=True)
