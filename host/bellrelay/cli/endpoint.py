@@ -96,6 +96,9 @@ def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCo
         companions.append(LinkWatch(settings, new_baseline=new_baseline))
     elif new_baseline:
         raise settings.error("watch", None, "a watch with a baseline, for --new-baseline")
+    from bellrelay.control.interference import Interference
+
+    companions.append(Interference())
     if settings.tracking is not None:
         from bellrelay.control.endpoint_tracking import EndpointTracking
 

@@ -114,6 +114,9 @@ class EndpointTracking:
             source = TrackingSource(self._schedule, self._open, hold)
             position = self._positions.at(relay_id)
             self._relays[relay_id] = SourceTracking(self._settings, source, position)
+            if not self._cannot:
+                # A sender that was switched off has forgotten where it stood.
+                self._order(self._relays[relay_id], position.delay_ps)
         return self._relays[relay_id]
 
     def _steer(self, tracking: SourceTracking) -> None:
@@ -124,20 +127,23 @@ class EndpointTracking:
             return
         before = tracking.servo.delay_ps
         wanted = tracking.decide(passed)
-        if wanted is None:
-            return
+        if wanted is not None and not self._order(tracking, wanted):
+            tracking.stayed(before)
+
+    def _order(self, tracking: SourceTracking, delay_ps: float) -> bool:
         try:
             # Before the sender moves: a process that dies in between knows where it may stand.
             self._positions.put(self._active, tracking.position)
-            self._daemon.sender.set_delay_ps(wanted)
-            self._failed = ""
+            self._daemon.sender.set_delay_ps(delay_ps)
         except SenderCannot as error:
             self._cannot = f"the sender cannot: {error}"
-            tracking.stayed(before)
             _log.warning("sender not steered", why=self._cannot)
+            return False
         except OSError as error:
-            tracking.stayed(before)
             self._fails(f"sender not moved: {error.strerror or error}")
+            return False
+        self._failed = ""
+        return True
 
     def _fails(self, why: str) -> None:
         self._failures += 1
