@@ -1,0 +1,121 @@
+"""Every fault has its page, and every command on it is one that there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from bellrelay.cli.main import VERBS, build_app
+from bellrelay.control.fault_actions import Action
+from bellrelay.control.fault_signatures import FAULTS, UNEXPLAINED, Fault
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (*FAULTS, UNEXPLAINED)
+SECTIONS = [
+    "## What it means",
+    "## See it",
+    "## Done by itself",
+    "## Steps",
+    "## Over when",
+    "## Escalate",
+]
+OTHERS = ("systemctl", "journalctl", "curl")
+UNITS = {path.name.partition("@")[0] for path in (ROOT / "deploy/systemd").glob("*.service")}
+
+
+def page(fault: Fault) -> str:
+    return (ROOT / fault.runbook).read_text()
+
+
+def commands(text: str) -> list[str]:
+    """Lines of the fenced shell blocks, continued ones joined."""
+    blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
+    joined = "".join(blocks).replace("\\\n", " ")
+    return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def complaint(line: str) -> str | None:
+    """What is wrong with a line of `bellrelay`, as its own parser sees it; None: nothing."""
+    words = shlex.split(line, comments=True)[1:]
+    if not words or words[0] not in {verb.name for verb in VERBS}:
+        return "no such verb"
+    # Typer brings a click of its own, whose types it does not show.
+    command: Any = typer.main.get_command(build_app(words[0]))
+    context = command.context_class(command)
+    while hasattr(command, "commands"):
+        if not words:
+            return "no command of the group"
+        name, *words = words
+        found = command.get_command(context, name)
+        if found is None:
+            return f"no command {name}"
+        command, context = found, found.context_class(found, parent=context)
+    try:
+        values, left, _ = command.make_parser(context).parse_args(args=list(words))
+    except Exception as error:
+        return str(getattr(error, "message", "") or error)
+    if left:
+        return f"left over: {left}"
+    missing = [p.name for p in command.params if p.required and not values.get(str(p.name))]
+    return f"missing: {missing}" if missing else None
+
+
+@pytest.mark.parametrize("fault", PAGES, ids=lambda fault: fault.name)
+def test_a_fault_has_its_page(fault: Fault) -> None:
+    text = page(fault)
+    assert text.startswith(f"# {fault.name}\n")
+    assert re.findall(r"^## .*$", text, flags=re.MULTILINE) == SECTIONS
+    parts = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
+    assert all(len(part.split()) >= 5 for part in parts)
+    by_itself = " ".join(parts[2].split())
+    for step in fault.steps:
+        told = "person" if step.action is Action.CALL else f"*{step.action}*"
+        assert told in by_itself, f"{step.action} is done, and not told"
+        if step.wait_s not in (float("inf"), 3600.0) and step is not fault.steps[-1]:
+            assert f"{step.wait_s:g} s" in by_itself
+    assert len(commands(text)) >= 2
+    assert "@" not in re.sub(r"bellrelay-[a-z]+@[a-z0-9-]+", "", text)
+
+
+@pytest.mark.parametrize("fault", PAGES, ids=lambda fault: fault.name)
+def test_every_command_is_one_that_there_is(fault: Fault) -> None:
+    for line in commands(page(fault)):
+        words = shlex.split(line, comments=True)
+        if words[0] == "bellrelay":
+            assert complaint(line) is None, line
+            continue
+        assert words[0] in OTHERS, line
+        for unit in re.findall(r"(bellrelay-[a-z]+)@", line):
+            assert unit in UNITS, line
+
+
+def test_what_leads_elsewhere_leads_there() -> None:
+    folder = ROOT / "docs/runbooks"
+    index = (folder / "README.md").read_text()
+    for path in folder.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
+            assert (folder / target).exists(), (path.name, target)
+        assert path.name == "README.md" or f"({path.name})" in index
+    assert {path.stem for path in folder.glob("*.md")} == {"README", *(f.name for f in PAGES)}
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("bellrelay keys suspend --config kme.yaml --relay charlie-1", None),
+        ("bellrelay keys suspend --relay charlie-1", "missing"),
+        ("bellrelay keys suspend --config kme.yaml --relais charlie-1", "relais"),
+        ("bellrelay keys suspendd --config kme.yaml", "no command"),
+        ("bellrelay watch", "no such verb"),
+        ("bellrelay plan", "missing"),
+        ("bellrelay relay --config relay.yaml more", "left over"),
+    ],
+)
+def test_the_check_can_fail(line: str, wrong: str | None) -> None:
+    said = complaint(line)
+    assert said is None if wrong is None else wrong in str(said), said
