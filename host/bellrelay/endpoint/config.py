@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from bellrelay.distill.ladder import MAX_DEVIATION, Ladder
+from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
     Address,
@@ -488,7 +489,7 @@ class WatchSettings(Model):
         description="YAML with what the link shows while it is healthy: learnt if it is missing; "
         "none: faults that need it are not told",
     )
-    learn_s: Annotated[float, between(60.0, 86400.0, "s of link time")] = Field(
+    learn_s: Annotated[float, between(10.0, 86400.0, "s of link time")] = Field(
         default=600.0, description="time without a fault that a baseline is learnt from"
     )
     actions: WatchActions = WatchActions()
@@ -532,6 +533,9 @@ class EndpointConfig(FileModel):
     health: Health = Health()
     changes: ChangeSettings | None = None
     watch: WatchSettings | None = None
+    lab: dict[Name, LabDeviceSettings] = Field(
+        default={}, description="devices of the laboratory, by name, which calibration asks"
+    )
 
     @property
     def relays(self) -> tuple[RelaySettings, ...]:

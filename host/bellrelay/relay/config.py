@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
     Address,
@@ -277,6 +278,9 @@ class RelayConfig(FileModel):
     calibration: CalibrationSettings | None = None
     view: ViewSettings | None = None
     firmware: FirmwareSettings | None = None
+    lab: dict[Name, LabDeviceSettings] = Field(
+        default={}, description="devices of the laboratory, by name, which calibration asks"
+    )
 
     @property
     def ports(self) -> tuple[int, ...]:

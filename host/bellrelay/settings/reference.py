@@ -18,7 +18,7 @@ _HEAD = """| Key | Default | Allowed | Meaning |
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    if get_origin(annotation) in (Union, UnionType, tuple):
+    if get_origin(annotation) in (Union, UnionType, tuple, dict):
         return [m for part in get_args(annotation) for m in _models(part)]
     return []
 
@@ -53,7 +53,7 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     for name, field in model.model_fields.items():
         inner = _models(field.annotation)
         if inner:
-            mark = "[]" if get_origin(field.annotation) is tuple else ""
+            mark = {tuple: "[]", dict: ".NAME"}.get(get_origin(field.annotation), "")
             optional = NoneType in get_args(field.annotation)
             text = (inner[0].__doc__ or "").strip().splitlines()[0]
             state = "none" if optional else "needed" if field.is_required() else ""

@@ -1,0 +1,90 @@
+"""From `lab: {NAME: {plugin: ..., ...}}` to devices.
+
+A plugin is an entry point of the group ``bellrelay.lab``. Called with a device's options and its
+name, it checks the options, naming what is wrong in a ValueError, and returns an object with the
+methods of one or more protocols of :mod:`.lab_devices`. It does not connect: a device that is
+switched off must not keep a relay from starting. See docs/how-to/lab-hardware.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
+
+from bellrelay.settings.lab import LabDeviceSettings
+from bellrelay.settings.model import FileModel
+
+from .lab_devices import KINDS
+
+__all__ = ["GROUP", "Lab"]
+
+GROUP = "bellrelay.lab"
+_Device = TypeVar("_Device")
+
+
+class Lab:
+    """The devices that a configuration names.
+
+    Parameters
+    ----------
+    config
+        Of a relay or an endpoint: its errors name its file.
+    devices
+        Its ``lab``.
+
+    Raises
+    ------
+    ConfigError
+        No such plugin, or it refuses its options.
+    """
+
+    def __init__(self, config: FileModel, devices: Mapping[str, LabDeviceSettings]) -> None:
+        self._config = config
+        self._devices: dict[str, Any] = {}
+        plugins = {point.name: point for point in entry_points(group=GROUP)}
+        for name, settings in devices.items():
+            if settings.plugin not in plugins:
+                there = f"{', '.join(sorted(plugins)) or 'none'}, as installed here"
+                raise config.error(f"lab.{name}.plugin", settings.plugin, there)
+            options = dict(settings.options)
+            try:
+                device = plugins[settings.plugin].load()(options, name)
+            except ValueError as error:
+                raise config.error(f"lab.{name}", options, str(error)) from None
+            if not _kinds(device):
+                raise config.error(
+                    f"lab.{name}.plugin",
+                    settings.plugin,
+                    f"a plugin that gives a {' or '.join(KINDS)}",
+                )
+            self._devices[name] = device
+
+    def kinds(self) -> dict[str, list[str]]:
+        """What each device is, by name."""
+        return {name: _kinds(device) for name, device in self._devices.items()}
+
+    def device(self, name: str, kind: type[_Device]) -> _Device:
+        """A device by its name.
+
+        Raises
+        ------
+        ConfigError
+            There is none of that name, or it is not of that kind.
+        """
+        wanted = next(key for key, protocol in KINDS.items() if protocol is kind)
+        if name not in self._devices:
+            names = ", ".join(n for n, d in self._devices.items() if isinstance(d, kind))
+            raise self._config.error(
+                f"lab.{name}", None, f"a {wanted}" + (f"; there are: {names}" if names else "")
+            )
+        device = self._devices[name]
+        if not isinstance(device, kind):
+            raise self._config.error(
+                f"lab.{name}", ", ".join(_kinds(device)), f"a {wanted} is needed here"
+            )
+        return device
+
+
+def _kinds(device: object) -> list[str]:
+    return [name for name, protocol in KINDS.items() if isinstance(device, protocol)]
