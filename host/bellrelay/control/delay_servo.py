@@ -98,18 +98,17 @@ class DelayServo:
     def decide(self, longest_s: float = math.inf) -> float:
         """The delay to set now; the filter takes it as set.
 
-        longest_s : time in which the sender has really been able to move, where calls come late
-        and all at once.
+        longest_s : time in which the sender has really been able to move, where what is measured
+        tells of more.
         """
         s = self.settings
-        passed = min(self._now - self._decided, longest_s)
+        passed = self._now - self._decided
         self._decided = self._now
         # The drift since the last decision is taken back in full, what was off before with time.
-        off = (self.filter.phase_ps + self._exact_ps - self.delay_ps) * min(
-            passed / s.settle_s, 1.0
-        )
-        wanted = self.filter.rate_ps_per_s * passed + off
-        largest = s.slew_ps_per_s * passed
+        drifted = self.filter.rate_ps_per_s * passed
+        off = self.filter.phase_ps + self._exact_ps - self.delay_ps - drifted
+        wanted = drifted + off * min(passed / s.settle_s, 1.0)
+        largest = s.slew_ps_per_s * min(passed, longest_s)
         reached = self._exact_ps - min(max(wanted, -largest), largest)
         self.limited = abs(reached) > s.range_ps
         # The sender gets whole steps; what they leave is not lost.
@@ -119,6 +118,10 @@ class DelayServo:
         self.delay_ps = set_to
         self._history.append((self._now, set_to))
         return set_to
+
+    def hold(self) -> None:
+        """Decide that the sender stays where it is."""
+        self._decided = self._now
 
     def stayed(self, delay_ps: float) -> None:
         """The sender has not done what was decided last: it still stands where it stood before."""

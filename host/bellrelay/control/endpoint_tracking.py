@@ -13,7 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from bellrelay.endpoint.config import EndpointConfig, TrackingSettings
 from bellrelay.endpoint.sender_plugin import SenderCannot
-from bellrelay.endpoint.source_plugin import load_source
+from bellrelay.endpoint.source_plugin import OpenSource, load_source
 from bellrelay.endpoint.tracking_source import TrackingSource
 from bellrelay.wire.messages import Event
 from bellrelay.wire.tracking import TrackingClicks
@@ -65,7 +65,6 @@ class EndpointTracking:
     async def run(self, daemon: EndpointDaemon) -> None:
         """Take events as they come, until it is cancelled. What fails is told, and ends nothing."""
         self._daemon = daemon
-        self._open = load_source(self._config)
         self._positions = await asyncio.to_thread(
             SenderPositions, self._config.store.directory / "sender_delay.json"
         )
@@ -111,13 +110,20 @@ class EndpointTracking:
             def hold(acquisition: int) -> bool:
                 return store.hold_schedule(relay_id, acquisition, self._schedule)
 
-            source = TrackingSource(self._schedule, self._open, hold)
+            source = TrackingSource(self._schedule, self._opener(relay_id), hold)
             position = self._positions.at(relay_id)
             self._relays[relay_id] = SourceTracking(self._settings, source, position)
             if not self._cannot:
                 # A sender that was switched off has forgotten where it stood.
                 self._order(self._relays[relay_id], position.delay_ps)
         return self._relays[relay_id]
+
+    def _opener(self, relay_id: str) -> OpenSource:
+        config = self._config
+        for number, relay in enumerate(config.secondaries):
+            if relay.id == relay_id:
+                return load_source(config, relay.source, f"secondaries.{number}.source")
+        return load_source(config)
 
     def _steer(self, tracking: SourceTracking) -> None:
         now = time.monotonic()

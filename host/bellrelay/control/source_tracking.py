@@ -167,6 +167,7 @@ class SourceTracking:
         moves the sender no faster.
         """
         if self.servo.lock.state is LockState.LOST:
+            self.servo.hold()
             return None
         before = self.servo.delay_ps
         wanted = self.servo.decide(wall_s)
