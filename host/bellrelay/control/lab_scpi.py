@@ -134,6 +134,7 @@ class _Instrument:
 
     def _recognise(self) -> None:
         """The device that is meant, and not one that has got its address, at each connection."""
+        self._connection.connect()
         if self._identity and self._known != self._connection.connections:
             answer = self._connection.ask("*IDN?")
             if self._identity not in answer:

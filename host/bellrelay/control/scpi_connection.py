@@ -29,7 +29,7 @@ class ScpiConnection:
     Attributes
     ----------
     connections : int
-        How often it has connected; 0 while it is not connected for the first time.
+        How often it has connected.
 
     Raises
     ------
@@ -49,6 +49,14 @@ class ScpiConnection:
     def __repr__(self) -> str:
         return f"ScpiConnection({self._address[0]}:{self._address[1]})"
 
+    def connect(self) -> None:
+        """See that there is a connection, one on which nothing is left over."""
+        self._drop_what_nobody_asked_for()
+        try:
+            self._connected()
+        except OSError as error:
+            raise self._silent("no connection", error) from error
+
     def write(self, command: str) -> None:
         """Send a command that has no answer."""
         try:
@@ -58,7 +66,7 @@ class ScpiConnection:
 
     def ask(self, question: str, timeout_s: float | None = None) -> str:
         """Send a question; its answer without what ends the line."""
-        self._drop_what_nobody_asked_for()
+        self.connect()
         self.write(question)
         end = time.monotonic() + (self._timeout_s if timeout_s is None else timeout_s)
         try:
@@ -91,8 +99,9 @@ class ScpiConnection:
         """Whatever has come since the last answer belongs to no question of ours."""
         if self._socket is None:
             return
+        self._socket.setblocking(False)
         try:
-            self._socket.recv(_LONGEST, socket.MSG_DONTWAIT)
+            self._socket.recv(_LONGEST)
         except BlockingIOError:
             if self._rest:
                 self.close()
