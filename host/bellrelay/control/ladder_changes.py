@@ -21,7 +21,7 @@ import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from bellrelay.endpoint.agreement import Agreement, agreement_of
-from bellrelay.endpoint.block import BlockState
+from bellrelay.endpoint.block import BlockId, BlockState
 from bellrelay.endpoint.block_parameters import BlockParameters
 from bellrelay.endpoint.block_store import BlockRow
 from bellrelay.endpoint.config import ChangeSettings, EndpointConfig
@@ -69,7 +69,7 @@ class LadderChanges:
         self.versions = Versions(config.changes.directory)
         self._judgement: Judgement | None = None
         self._trial: int | None = None
-        self._blocks: dict[tuple[str, str], tuple[int, TrialBlock]] = {}
+        self._blocks: dict[BlockId, tuple[int, TrialBlock]] = {}
         self._read_ns = 0
         self._failed = ""
 
@@ -119,6 +119,7 @@ class LadderChanges:
         if talk.refused is not None and talk.refused[0] == plan.number:
             why = talk.refused[1]
             self._back(version, f"{self._config.peer_id} refuses it: {why}", {})
+            talk.refused = None
             return said
         if plan.pending is None or plan.pending.candidate != held.parameters:
             try:
@@ -176,7 +177,7 @@ class LadderChanges:
             self._back(version, judgement.reason, judgement.evidence)
 
     def _take(self, daemon: EndpointDaemon, epoch: Epoch, row: BlockRow) -> None:
-        relay = getattr(row, "relay_id", None) or self._config.relay.id
+        relay = self._agreement.relay_of(row.block)
         plan = daemon.parameters.plan
         if plan.epoch_of(relay, row.block) != epoch:
             return
@@ -197,7 +198,7 @@ class LadderChanges:
                 int(record["sifted_bits"]),
                 int(record["errors_corrected"]),
             )
-        self._blocks[(relay, str(row.block))] = (row.changed_ns, block)
+        self._blocks[row.block] = (row.changed_ns, block)
 
     def _back(self, version: Version, reason: str, evidence: Mapping[str, Any]) -> None:
         _log.error("parameters taken back", version=version.number, why=reason)

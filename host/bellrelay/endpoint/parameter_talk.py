@@ -6,8 +6,9 @@ parameters (a roll-back, a promotion) she puts down at once, and tells him. She 
 at the begin of every session, so that whatever was lost is said again, and again means the same.
 Bob may ask her to go back.
 
-Each begins an epoch at the first block that is still to come on his own side, not before the block
-that Alice has named. What is said here stands under no tag: see :mod:`.parameter_plan` for why.
+Each begins an epoch at the block that Alice has named or, if that is too near on his own side, at
+one that is still to come. What is said here stands under no tag: see :mod:`.parameter_plan` for
+why.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class ParameterTalk:
     coming
         By relay, the next block of which nothing has been sent or announced yet.
     lead_blocks
-        So many blocks later an epoch begins at the earliest: the sender has to be told before.
+        So many blocks later an epoch begins that is named here; half of that is enough where it was
+        named already. The sender has to be told before.
     objection
         Why this side does not take a candidate; None: it does.
 
@@ -228,9 +230,11 @@ class ParameterTalk:
         return []
 
     def _begins(self, named: Mapping[str, BlockId]) -> dict[str, BlockId]:
+        # Who names a block looks so far ahead that the other can begin there, too.
+        lead = (self._lead + 1) // 2 if named else self._lead
         begins = dict(named)
         for relay, coming in self._coming().items():
-            earliest = BlockId(coming.acquisition, coming.index + self._lead)
+            earliest = BlockId(coming.acquisition, coming.index + lead)
             begins[relay] = max(begins.get(relay, earliest), earliest)
         return begins
 
