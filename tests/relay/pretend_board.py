@@ -27,6 +27,7 @@ class PretendBoard:
 
     While it runs it announces ``per_beat`` slots before each heartbeat. ``damage(bytes) -> bytes``
     is applied to all that leaves. ``lie`` is called with the frames' list before it is sent.
+    ``left_when_idle``: (type, payload) of frames that leave between a stop and its answer.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class PretendBoard:
         self.sent: dict[int, list[tuple[int, int]]] = {}
         self.silent = False
         self.mute = False
+        self.left_when_idle = []
         self.sent_frames = 0
         self.master = -1
         self._closing = threading.Event()
@@ -199,3 +201,5 @@ class PretendBoard:
             self.state = State.DRAINING
             self.beat(final=True)
             self.state = State.IDLE
+            # As boards do: of a histogram's last period, before the command's answer.
+            self.out(b"".join(self.send(*frame) for frame in self.left_when_idle))

@@ -20,7 +20,7 @@ from bellrelay.relay.register_values import register_values
 from bellrelay.wire.access import BoardVersionMismatch, ForeignBoard
 from bellrelay.wire.frames import FrameType
 from bellrelay.wire.messages import Announced, Event, From, Subscribe
-from bellrelay.wire.payloads import Tags
+from bellrelay.wire.payloads import Histogram, Tags
 
 
 @pytest.fixture
@@ -474,3 +474,48 @@ def test_raw_tags_are_counted_spooled_and_checked(tmp_path, relay_values, board)
     assert len(checked) == 9
     (gap,) = of_kind(logged(tmp_path)[1], "gap")
     assert (gap.values["tags"], gap.values["frames"]) == (100, 1)
+
+
+def test_another_configuration_begins_another_acquisition(tmp_path, relay_values, board):
+    b = board()
+    chunk = Histogram(0, 0, 0, 0, 1, np.ones(4, np.uint32)).encode()
+    b.left_when_idle = [(FrameType.HISTOGRAM, chunk)] * 3
+    config = check_config(relay_values)
+
+    async def body(daemon):
+        await until(lambda: daemon.status()["received"]["psi_minus"] > 10)
+        for step in range(1, 5):
+            early = (config.windows.early[0] + step, config.windows.early[1])
+            values = {**relay_values, "windows": {**relay_values["windows"], "early": list(early)}}
+            await asyncio.to_thread(daemon.reconfigure, check_config(values))
+            assert daemon.config.windows.early == early
+            assert b.words[b.map.address("early_start")] == early[0]
+            assert b.acquisition == 1 + step
+            await until(lambda: daemon.status()["received"]["psi_minus"] > 10)
+            assert daemon.status()["state"] == "running"
+
+    run(config, body)
+    announced, events = logged(tmp_path)
+    assert announced == b.sent
+    assert [e.acquisition for e in of_kind(events, "start")] == [1, 2, 3, 4, 5]
+    assert all(e.values["final"] for e in of_kind(events, "stop"))
+    assert not of_kind(events, "quarantine")
+
+
+def test_a_configuration_that_the_board_cannot_take_changes_nothing(tmp_path, relay_values, board):
+    b = board()
+    config = check_config(relay_values)
+
+    async def body(daemon):
+        await until(lambda: daemon.status()["received"]["psi_minus"] > 10)
+        one = relay_values["detectors"][0]
+        values = {**relay_values, "detectors": [one] * 1 + relay_values["detectors"][1:]}
+        values["detectors"] = [{**d, "deskew_ps": 2_000_000_000} for d in values["detectors"]]
+        with pytest.raises(ConfigError, match="deskew_ps"):
+            await asyncio.to_thread(daemon.reconfigure, check_config(values))
+        assert daemon.config == config
+        assert daemon.status()["acquisition"] == b.acquisition == 1
+        assert daemon.status()["state"] == "running"
+
+    run(config, body)
+    assert not of_kind(logged(tmp_path)[1], "quarantine")

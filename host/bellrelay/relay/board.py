@@ -212,6 +212,15 @@ class BoardSession:
         finally:
             self._commands.release()
 
+    def publish(self, values: Mapping[str, Any]) -> None:
+        """Put an event into the log, of the acquisition that runs; from any thread.
+
+        Nothing if none runs: an event belongs to an acquisition.
+        """
+        with self._lock:
+            if self.account is not None:
+                self._sink.event(self.account.acquisition, values)
+
     def write(self, data: bytes) -> None:
         """Send bytes to the board; for the register client."""
         self._link.write(data)
@@ -266,6 +275,8 @@ class BoardSession:
                 raise NotAcquiring(f"the board is {self.phase.value}")
             register_values(config, identity.geometry)
             self.stop()
+            if self.phase is Phase.QUARANTINED:
+                raise NotAcquiring(f"the board is quarantined: {self.reason}")
             before, self._config = self._config, config
             try:
                 self._bring_up(None)
@@ -383,13 +394,16 @@ class BoardSession:
         if account is None or identity is None:
             return
         with self._commands, contextlib.suppress(AccessError, OSError):
+            # Before it is sent: frames of a board that is idle may overtake the command's answer.
+            self._stop_sent = True
             RegisterClient(self, identity.geometry, timeout_s=0.3).stop()
             with self._lock:
-                self._stop_sent = True
                 self._changed.wait_for(lambda: self._final, timeout_s)
         with self._lock:
-            self._end(account, final=self._final)
-            self.phase = Phase.STOPPED
+            if self.account is not None:
+                self._end(account, final=self._final)
+            if self.phase is not Phase.QUARANTINED:
+                self.phase = Phase.STOPPED
 
     def stop_board(self) -> None:
         """Tell a board that is in quarantine to stop, as far as it listens."""
@@ -588,6 +602,7 @@ class BoardSession:
                     account.acquisition,
                     {
                         "kind": "heartbeat",
+                        "utc_ns": time.time_ns(),
                         "cut_tick": beat.fields["cut_tick"],
                         "cut_slot": beat.fields["cut_slot"],
                         "counters": {k: v for k, v in beat.counters.items() if v},
