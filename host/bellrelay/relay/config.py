@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +27,7 @@ from bellrelay.wire.outcomes import Encoding, pattern_table
 __all__ = [
     "ConfigError",
     "Detector",
+    "EverySettings",
     "FanOut",
     "FirmwareSettings",
     "Health",
@@ -57,6 +59,18 @@ def _window(value: Any) -> Any:
     ):
         raise allowed("[start, end] in whole ps, 0 <= start <= end")
     return tuple(value)
+
+
+def _clock_window(value: Any) -> Any:
+    """Minutes of the day, from and to; the end may lie past midnight."""
+    error = allowed('times of day in UTC, "02:00-04:00"; the end may lie past midnight')
+    found = re.fullmatch(r"(\d\d):(\d\d)-(\d\d):(\d\d)", value) if isinstance(value, str) else None
+    if found is None:
+        raise error
+    h1, m1, h2, m2 = map(int, found.groups())
+    if max(h1, h2) > 23 or max(m1, m2) > 59 or (h1, m1) == (h2, m2):
+        raise error
+    return h1 * 60 + m1, h2 * 60 + m2
 
 
 def _temperatures(value: Any) -> Any:
@@ -205,10 +219,38 @@ class FirmwareSettings(Model):
     )
 
 
+class EverySettings(Model):
+    """Calibration steps that are run again and again."""
+
+    steps: tuple[Name, ...] = Field(min_length=1, description="in this order")
+    hours: Annotated[float, between(0.01, 87600.0, "h")] = Field(
+        description="after the last time that the step ended well"
+    )
+    window: Annotated[tuple[int, int], BeforeValidator(_clock_window)] | None = Field(
+        default=None, description='only between these times of day, UTC: "02:00-04:00"'
+    )
+
+
 class CalibrationSettings(Model):
     """Calibrations, and the versions of what they and the live view change."""
 
     directory: Path = Field(description="its own directory; made if it is missing")
+    at_start: tuple[Name, ...] = Field(
+        default=(), description="steps that are run whenever the daemon has started, in this order"
+    )
+    every: tuple[EverySettings, ...] = Field(
+        default=(), description="steps that are run again and again"
+    )
+    announce_s: Annotated[float, between(0.0, 86400.0, "s")] = Field(
+        default=60.0, description="so long before steps that disturb key generation it is announced"
+    )
+    defer_above_per_s: Annotated[float, between(0.0, 1e9, "announcements/s")] | None = Field(
+        default=None,
+        description="with more announcements per second, steps that disturb wait; none: never",
+    )
+    defer_hours: Annotated[float, between(0.0, 8760.0, "h")] = Field(
+        default=24.0, description="but not longer than this after they were due"
+    )
 
 
 class ViewTls(Model):
