@@ -39,8 +39,9 @@ class Baseline:
     clicks_per_s, outside_per_s, suppressed_share: by detector; the latter of all its hits. live:
     share of the slots. announced: outcomes per live slot. psi_minus_share: of them. light: clicks
     per tracking slot and arm, width_ps, visibility: None where nobody measures it. error_z,
-    error_x: among both signals, and among both mu or both nu. vacuum_share: of a sender's announced
-    events, those with nothing sent. decoy_share: of those with mu or nu, the ones with mu.
+    error_x: among both signals (None: no block was corrected), and both mu or both nu.
+    vacuum_share: of a sender's announced events, those with nothing sent. decoy_share: of those
+    with mu or nu, the ones with mu.
     """
 
     clicks_per_s: tuple[float, ...]
@@ -49,7 +50,7 @@ class Baseline:
     live: float
     announced: float
     psi_minus_share: float
-    error_z: float
+    error_z: float | None
     error_x: float
     vacuum_share: Pair
     decoy_share: Pair
@@ -69,7 +70,7 @@ class Baseline:
 
     def doubts(self) -> str | None:
         """Why this can hardly be a healthy link, so that it must not pass for one; None: it can."""
-        if self.error_z > _MOST_ERROR_Z:
+        if self.error_z is not None and self.error_z > _MOST_ERROR_Z:
             return f"{self.error_z:.3g} of the sifted bits are wrong"
         if self.error_x > _MOST_ERROR_X:
             return f"{self.error_x:.3g} of the bits in X are wrong, where 0.25 is what pulses allow"
@@ -99,7 +100,7 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
     Raises
     ------
     NotEnoughData
-        No relay, no announcements, or no block with errors counted.
+        No relay, no announcements, or no block with events.
     """
     readings = [
         (o.span_s if o.relay.span_s is None else o.relay.span_s, o.relay)
@@ -122,8 +123,8 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
     blocks = [b for o in observations for b in o.blocks]
     n, m = _tables(blocks)
     sifted = sum(b.sifted for b in blocks)
-    if not sifted or not x_events(n) or not n[:, MU].sum() or not n[MU].sum():
-        raise NotEnoughData("no blocks with counted errors in both bases")
+    if not x_events(n) or not n[:, MU].sum() or not n[MU].sum():
+        raise NotEnoughData("no blocks with events in X")
     shares = [decoy_events(n, party) for party in (0, 1)]
     return Baseline(
         clicks_per_s=tuple(c / span_s for c in clicks),
@@ -133,7 +134,7 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
         live=live / slots,
         announced=announced / live,
         psi_minus_share=minus / announced,
-        error_z=sum(b.corrected for b in blocks) / sifted,
+        error_z=sum(b.corrected for b in blocks) / sifted if sifted else None,
         error_x=x_events(m) / x_events(n),
         vacuum_share=(shares[0][0] / int(n.sum()), shares[1][0] / int(n.sum())),
         decoy_share=(shares[0][1] / shares[0][2], shares[1][1] / shares[1][2]),

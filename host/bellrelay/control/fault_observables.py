@@ -357,7 +357,10 @@ def _stopped(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample
 
 
 def _silence(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
-    return _NOTHING if o.relay is None else (o.relay.heartbeat_age_s, 1.0)
+    # Before the first heartbeat nobody knows; `stopped` tells of a board that never comes.
+    if o.relay is None or not math.isfinite(o.relay.heartbeat_age_s):
+        return _NOTHING
+    return o.relay.heartbeat_age_s, 1.0
 
 
 def _line(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:

@@ -84,7 +84,7 @@ class RelayWatch:
             try:
                 baseline = self._file.load(self.relay_id)
                 self.why_none = ""
-                if baseline is None:
+                if baseline is None or baseline.error_z is None:
                     self._learner = BaselineLearner(self._learn_s)
             except OSError as error:
                 # What people may have written is not written over: --new-baseline does that.
@@ -134,22 +134,31 @@ class RelayWatch:
         for observation in seen:
             healthy = quiet and _as_usual(observation)
             baseline = self._learner.take(observation, healthy=healthy)
-            if baseline is not None:
+            if baseline is not None and not self._says_more(baseline):
+                self._learner = BaselineLearner(self._learn_s)
+            elif baseline is not None:
                 assert self._file is not None
                 try:
                     self._file.save(self.relay_id, baseline, self._learner.learnt_s)
                 except OSError as error:
                     _log.error("baseline not kept", relay=self.relay_id, why=str(error))
                 _log.info("baseline learnt", relay=self.relay_id, seconds=self._learner.learnt_s)
-                self._learner = None
+                # One without errors in Z is made whole once blocks have been corrected.
+                whole = baseline.error_z is not None
+                self._learner = None if whole else BaselineLearner(self._learn_s)
                 # Nothing is wrong now: no fault is forgotten with the old watch.
                 self._begin(baseline, self._actuator)
                 return
+
+    def _says_more(self, baseline: Baseline) -> bool:
+        return not self._baseline.known or baseline.error_z is not None
 
     def status(self) -> dict[str, Any]:
         """Plain types."""
         if self._baseline.known:
             baseline: dict[str, Any] = {"state": "known"}
+            if self._baseline.error_z is None:
+                baseline["why"] = "without errors in Z: no block was corrected"
         elif self._learner is not None:
             learner = self._learner
             baseline = {"state": "learning", "seconds": learner.learnt_s, "why": learner.why}
