@@ -118,6 +118,8 @@ class Agreement:
 
     def of_block(self, alice: BlockParameters, bob: BlockParameters) -> Agreement:
         """That of a block in which Alice sent by one set of parameters, and Bob by another."""
+        if alice == bob == self.parameters:
+            return self
         return replace(
             self,
             alice=alice.alice,
