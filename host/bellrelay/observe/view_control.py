@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from bellrelay.keys.private_file import require_private_file
 from bellrelay.settings.model import ConfigError
+from bellrelay.wire.access import AccessError
 
 __all__ = ["ChangeRefused", "SettingsControl", "ViewControl", "read_token"]
 
@@ -155,7 +156,7 @@ class ViewControl:
         except ConfigError as error:
             self._audit(f"view.{action}", peer, "failure", {**details, "why": str(error)})
             raise ChangeRefused(400, "\n".join(error.lines)) from None
-        except (OSError, RuntimeError, ValueError) as error:
+        except (AccessError, OSError, ValueError) as error:
             self._audit(f"view.{action}", peer, "failure", {**details, "why": str(error)})
             raise ChangeRefused(409, str(error)) from None
         self._audit(f"view.{action}", peer, "success", details)

@@ -1,0 +1,258 @@
+"""The live view's server, without a relay: who may what, what is audited, what a page is sent."""
+
+import asyncio
+import contextlib
+import json
+
+import aiohttp
+import numpy as np
+import pytest
+
+from bellrelay.keys.private_file import UnsafeMode
+from bellrelay.observe.view_control import ViewControl, read_token
+from bellrelay.observe.view_feed import pack, parse_message
+from bellrelay.observe.view_server import ViewServer
+from bellrelay.relay.config import check_config
+from bellrelay.settings.model import ConfigError
+
+TOKEN = b"0123456789abcdef01234567"
+HEADERS = {"Authorization": f"Bearer {TOKEN.decode()}"}
+COUNTS = np.arange(24, dtype=np.int64).reshape(3, 8)
+
+
+class Settings:
+    def __init__(self):
+        self.values = [{"phase_ps": 0}]
+        self.fails = None
+
+    def tunable(self):
+        return self.values[-1]
+
+    def change(self, values, reason, author):
+        if self.fails is not None:
+            raise self.fails
+        self.values.append({**self.values[-1], **values})
+
+    def undo(self, reason, author):
+        if len(self.values) == 1:
+            raise OSError("there was no change")
+        self.values.pop()
+
+    def history(self):
+        return list(self.values)
+
+
+class Audit(list):
+    def __call__(self, action, actor, outcome, details):
+        self.append((action, outcome, dict(details)))
+
+
+@pytest.fixture
+def settings():
+    return Settings()
+
+
+@pytest.fixture
+def audit():
+    return Audit()
+
+
+def served(control, use):
+    """What `use(client, url, server)` gives, with the server running."""
+
+    async def run():
+        text = {"histogram": {"channels": 3, "bins": 8}, "n": 1}
+        server = ViewServer(
+            lambda: {"relay_id": "charlie"},
+            lambda: pack(text, COUNTS),
+            0.02,
+            control,
+            lambda: [{"kind": "start"}],
+            lambda: {},
+        )
+        await server.start("127.0.0.1", 0, None)
+        task = asyncio.ensure_future(server.run())
+        try:
+            async with aiohttp.ClientSession() as client:
+                return await use(client, f"http://127.0.0.1:{server.port}", server)
+        finally:
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            await server.stop()
+
+    return asyncio.run(run())
+
+
+async def _post(client, url, body, headers=None):
+    async with client.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+def test_messages_come_again_as_they_were_packed():
+    text, counts = parse_message(pack({"histogram": {"channels": 3, "bins": 8}, "x": 0.5}, COUNTS))
+    assert text["x"] == 0.5
+    assert (counts == COUNTS).all()
+    text, counts = parse_message(pack({"histogram": None, "x": float("nan")}, None))
+    assert text["x"] is None
+    assert counts is None
+
+
+def test_a_page_is_greeted_and_then_sent_messages(settings, audit):
+    async def use(client, url, server):
+        async with client.ws_connect(f"{url}/live") as socket:
+            hello = json.loads((await socket.receive()).data)
+            messages = [parse_message((await socket.receive()).data) for _ in range(3)]
+            return hello, messages, server.watching
+
+    hello, messages, watching = served(ViewControl(settings, TOKEN, audit), use)
+    assert hello == {"relay_id": "charlie", "writable": True, "tunable": {"phase_ps": 0}}
+    assert all((counts == COUNTS).all() for _, counts in messages)
+    assert watching == 1
+
+
+def test_a_change_is_audited_before_and_after_and_told_to_all_pages(settings, audit):
+    async def use(client, url, _server):
+        async with client.ws_connect(f"{url}/live") as socket:
+            await socket.receive()
+            change = {"values": {"phase_ps": 7}, "reason": "try"}
+            done = await _post(client, f"{url}/change", change, HEADERS)
+            async for said in socket:
+                if said.type is aiohttp.WSMsgType.TEXT:
+                    return done, json.loads(said.data)
+
+    done, told = served(ViewControl(settings, TOKEN, audit), use)
+    assert done == (200, {"tunable": {"phase_ps": 7}})
+    assert told["tunable"] == {"phase_ps": 7}
+    assert [entry[:2] for entry in audit] == [
+        ("view.change", "unknown"),
+        ("view.change", "success"),
+    ]
+    assert audit[0][2]["reason"] == "try"
+
+
+@pytest.mark.parametrize(
+    ("body", "line"),
+    [
+        ({}, "values: missing"),
+        ({"values": []}, "values: missing"),
+        ([1], "a JSON object"),
+        ({"values": {}}, "values: missing"),
+    ],
+)
+def test_what_is_no_change_is_refused(settings, audit, body, line):
+    async def use(client, url, _server):
+        return await _post(client, f"{url}/change", body, HEADERS)
+
+    status, said = served(ViewControl(settings, TOKEN, audit), use)
+    assert status == 400
+    assert line in said["message"]
+    assert len(settings.values) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [(ConfigError(["windows.early: allowed: less"]), 400), (OSError("the line is gone"), 409)],
+)
+def test_a_change_that_fails_says_why_and_is_audited(settings, audit, error, status):
+    settings.fails = error
+
+    async def use(client, url, _server):
+        return await _post(client, f"{url}/change", {"values": {"phase_ps": 1}}, HEADERS)
+
+    answered, said = served(ViewControl(settings, TOKEN, audit), use)
+    assert answered == status
+    assert str(error) in said["message"]
+    assert audit[-1][:2] == ("view.change", "failure")
+
+
+def test_an_audit_that_cannot_be_written_stops_the_change(settings):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    control = ViewControl(settings, TOKEN, full)
+    with pytest.raises(OSError, match="no space"):
+        control.change({"phase_ps": 1}, "try", "127.0.0.1")
+    assert len(settings.values) == 1
+
+
+def test_nobody_changes_anything_without_the_token(settings, audit):
+    async def use(client, url, _server):
+        body = {"values": {"phase_ps": 1}}
+        out = [await _post(client, f"{url}/change", body)]
+        out.append(await _post(client, f"{url}/undo", {}, {"Authorization": "Basic x"}))
+        wrong = {"Authorization": "Bearer " + "x" * 24}
+        out += [await _post(client, f"{url}/change", body, wrong) for _ in range(4)]
+        # Even the right one waits now: guessing is slow.
+        out.append(await _post(client, f"{url}/change", body, HEADERS))
+        return [status for status, _ in out]
+
+    assert served(ViewControl(settings, TOKEN, audit), use) == [401, 401, 401, 401, 401, 429, 429]
+    assert len(settings.values) == 1
+    assert {entry[0] for entry in audit} == {"view.refused"}
+    assert TOKEN.decode() not in repr(audit)
+
+
+@pytest.mark.parametrize(("with_settings", "token"), [(True, None), (False, TOKEN)])
+def test_a_view_without_token_or_settings_is_read_only(settings, audit, with_settings, token):
+    async def use(client, url, _server):
+        return await _post(client, f"{url}/undo", {}, HEADERS)
+
+    control = ViewControl(settings if with_settings else None, token, audit)
+    status, said = served(control, use)
+    assert status == 403
+    assert "read-only" in said["message"]
+
+
+def test_only_the_page_s_own_files_are_served_and_no_other_page_may_listen(settings, audit):
+    async def use(client, url, _server):
+        codes = {}
+        names = ("view.js", "uplot.js", "view.css", "../view_server.py", "uplot.LICENSE", "x.js")
+        for name in names:
+            async with client.get(f"{url}/page/{name.replace('/', '%2F')}") as answer:
+                codes[name] = answer.status
+        async with client.get(url) as answer:
+            headers = dict(answer.headers)
+        try:
+            async with client.ws_connect(f"{url}/live", origin="http://evil.example"):
+                codes["socket"] = 101
+        except aiohttp.WSServerHandshakeError as refused:
+            codes["socket"] = refused.status
+        return codes, headers
+
+    codes, headers = served(ViewControl(settings, TOKEN, audit), use)
+    assert [codes[n] for n in ("view.js", "uplot.js", "view.css")] == [200, 200, 200]
+    assert [codes[n] for n in ("../view_server.py", "uplot.LICENSE", "x.js")] == [404, 404, 404]
+    assert codes["socket"] == 403
+    assert "default-src 'self'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_token_others_can_read_or_that_is_short_is_refused(tmp_path):
+    path = tmp_path / "token"
+    path.write_bytes(TOKEN + b"\n")
+    path.chmod(0o600)
+    assert read_token(path) == TOKEN
+    path.chmod(0o644)
+    with pytest.raises(UnsafeMode):
+        read_token(path)
+    path.chmod(0o600)
+    path.write_bytes(b"short")
+    with pytest.raises(ConfigError, match="24 characters"):
+        read_token(path)
+
+
+def test_a_page_that_may_change_things_is_served_by_tls_or_on_loopback_alone():
+    values = {
+        "relay_id": "charlie",
+        "port": "/dev/null",
+        "slot_period_ps": 10000,
+        "windows": {"early": [2000, 3000], "late": [7000, 8000]},
+        "detectors": [{"name": "D0", "port": "c"}, {"name": "D1", "port": "d"}],
+        "log": {"directory": "log"},
+        "view": {"listen": "0.0.0.0:8010", "token_file": "token"},
+    }
+    with pytest.raises(ConfigError, match=r"view: .*token_file with tls, or on a loopback"):
+        check_config(values)
+    del values["view"]["token_file"]
+    check_config(values)
