@@ -41,7 +41,7 @@ class Baseline:
     per tracking slot and arm, width_ps, visibility: None where nobody measures it. error_z,
     error_x: among both signals (None: no block was corrected), and both mu or both nu.
     vacuum_share: of a sender's announced events, those with nothing sent. decoy_share: of those
-    with mu or nu, the ones with mu.
+    with mu or nu, the ones with mu. sifted, x_events: events that error_z and error_x rest on.
     """
 
     clicks_per_s: tuple[float, ...]
@@ -57,6 +57,8 @@ class Baseline:
     light: tuple[float | None, float | None] = (None, None)
     width_ps: float | None = None
     visibility: float | None = None
+    sifted: int = 0
+    x_events: int = 0
 
     @property
     def detectors(self) -> int:
@@ -141,6 +143,8 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
         light=(_mean(r.light[0] for r in relays), _mean(r.light[1] for r in relays)),
         width_ps=_mean(r.width_ps for r in relays),
         visibility=_mean(r.visibility for r in relays),
+        sifted=sifted,
+        x_events=x_events(n),
     )
 
 

@@ -279,6 +279,14 @@ def _error_x(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample
     return float(wrong), float(events)
 
 
+def _slow_z(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
+    return _NOTHING if o.slow_z is None else (o.slow_z, 1.0)
+
+
+def _slow_x(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
+    return _NOTHING if o.slow_x is None else (o.slow_x, 1.0)
+
+
 def _vacuum_share(o: Observation, _base: Baseline, party: int, _part: int) -> Sample:
     tables = [b.n for b in o.blocks if b.n is not None]
     return (
@@ -445,6 +453,14 @@ OBSERVABLES: tuple[Observable, ...] = (
         "error-x", "errors in X, both mu or both nu", "of disclosed bits", "link", SHARE, _error_x,
         up=Limit(0.03, 0.015, "plus"), reference=lambda b, _: b.error_x,
         window_s=6.0, slow_window_s=300.0, raise_s=0.0, clear_s=60.0, of_blocks=True,
+    ),
+    Observable(
+        "error-z-slow", "small rise of `error-z` over minutes to hours", "of what is beyond noise",
+        "link", LEVEL, _slow_z, up=Limit(1.0, 0.5), reference=_of_baseline, raise_s=0.0,
+    ),
+    Observable(
+        "error-x-slow", "small rise of `error-x` over minutes to hours", "of what is beyond noise",
+        "link", LEVEL, _slow_x, up=Limit(1.0, 0.5), reference=_of_baseline, raise_s=0.0,
     ),
     Observable(
         "visibility", "visibility of the Hong-Ou-Mandel dip", "of baseline", "link", MEAN,

@@ -152,7 +152,8 @@ class BlockReading:
 class Observation:
     """A stretch of link time that ends at `time_s` and is `span_s` long.
 
-    relay_reachable: None if nobody asked. endpoints, kmes, asked: Alice's, Bob's.
+    relay_reachable: None if nobody asked. endpoints, kmes, asked: Alice's, Bob's. slow_z, slow_x:
+    what :class:`~.error_drift.ErrorDrift` makes of the blocks so far; 1 is beyond noise.
     """
 
     time_s: float
@@ -163,3 +164,5 @@ class Observation:
     kmes: tuple[KmeReading | None, KmeReading | None] = (None, None)
     blocks: tuple[BlockReading, ...] = ()
     asked: tuple[Asked, Asked] = (AS_CALIBRATED, AS_CALIBRATED)
+    slow_z: float | None = None
+    slow_x: float | None = None

@@ -30,6 +30,10 @@ CELLS: Mapping[str, tuple[float, float, float]] = {
 }
 
 
+SLOW: Mapping[str, str] = {"error-z-slow": "error-z", "error-x-slow": "error-x"}
+"""What is watched for a slow rise, too: its own cells are those of the quick one, in brackets."""
+
+
 @dataclass(frozen=True)
 class Fault:
     """A row: a cause that may be diagnosed.
@@ -55,8 +59,14 @@ class Fault:
         return f"docs/runbooks/{self.name}.md"
 
     def cell(self, instance: Instance, subject: str) -> tuple[str, str]:
-        """(key, cell) of an observable's instance if the fault is this subject's."""
+        """(key, cell) of an observable's instance if the fault is this subject's.
+
+        What a fault may do to errors quickly, it may as well do slowly.
+        """
         name = instance.observable.name
+        if name in SLOW:
+            cell = self.cells.get(SLOW[name], "")
+            return SLOW[name], f"({cell})" if cell and not cell.startswith("(") else cell
         if self.scope == instance.observable.scope and self.scope != "link":
             key = f"{name}.{'own' if instance.subject == subject else 'other'}"
             if key in self.cells:
@@ -72,7 +82,7 @@ class Fault:
         key, cell = self.cell(instance, subject)
         if not _moves(cell, side):
             return False
-        return key in self.triggers if self.triggers else not cell.startswith("(")
+        return key in self.triggers if self.triggers else not self.cells[key].startswith("(")
 
 
 def _moves(cell: str, side: Side) -> bool:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .error_drift import ErrorDrift
 from .fault_actions import Action, Actuator, Order
 from .fault_alarm import Alarm
 from .fault_baseline import Baseline
@@ -85,6 +86,7 @@ class Watch:
     def __init__(self, baseline: Baseline, actuator: Actuator | None = None) -> None:
         self._baseline = baseline
         self._actuator = actuator
+        self._drift = ErrorDrift(baseline, FALSE_ALARM)
         self._histories = {i: History(i, baseline) for i in instances(baseline)}
         self._alarms: dict[AlarmKey, Alarm] = {
             (i, side): Alarm(i.observable.raise_s, i.observable.clear_s)
@@ -153,6 +155,7 @@ class Watch:
         if times[0] <= self._last_s or (np.diff(times) <= 0.0).any():
             raise ValueError("observations must come in the order of time")
         self._last_s = float(times[-1])
+        observations = self._drift.annotate(observations)
         turns: list[list[tuple[AlarmKey, bool, float]]] = [[] for _ in observations]
         for instance, history in self._histories.items():
             windows = history.extend(observations, times)
