@@ -78,11 +78,22 @@ class Stage:
             halt=lambda: self.asked.append(("halt", "")),
         )
         self.channel = SimpleNamespace(renew_session=lambda why: self.asked.append(("renew", why)))
+        self.companions = (
+            SimpleNamespace(resynchronise=self._noted("re-sync")),
+            SimpleNamespace(recalibrate=self._noted("recalibrate")),
+        )
         self.account = SimpleNamespace(status=lambda: {"bits": 10**6})
         self.pipeline = SimpleNamespace(status=lambda: {"in_work": []})
         self.relays = SimpleNamespace(
             active="charlie-1", fail_over=self._fail_over, quarantine=self._quarantine
         )
+
+    def _noted(self, what: str) -> Callable[..., Any]:
+        async def do(*how: str) -> str:
+            self.asked.append((what, how))
+            return what
+
+        return do
 
     def _fail_over(self, why: str) -> None:
         self.asked.append(("fail-over", why))
@@ -358,5 +369,24 @@ def test_too_much_light_is_throttled_then_attenuated(tmp_path: Path, learnt: Pat
             assert [f["fault"] for f in status["active"]] == ["saturation"]
             assert [what for what, _ in stage.asked] == ["rate", "attenuation", "fail-over"]
             assert set(status["in_force"]) == {"throttle", "attenuate"}
+
+    asyncio.run(scene())
+
+
+def test_what_other_companions_can_do_is_asked_of_them(tmp_path: Path, learnt: Path) -> None:
+    """A late arm: its delay loop begins anew, then a calibration, then another relay."""
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        settings = config(tmp_path, baseline=str(learnt))
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.happens = {"delay_ps": (350.0, 0.0)}
+            status = await until(faults, lambda s: len(s["orders"]) >= 2, 60)
+            assert stage.asked[:2] == [
+                ("re-sync", ("arm-delay of alice",)),
+                ("recalibrate", ("arm-delay", "alice", "arm-delay of alice")),
+            ]
+            assert [o["outcome"] for o in status["orders"]] == ["done", "done"]
 
     asyncio.run(scene())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -72,24 +72,49 @@ class DaemonHands:
         return f"asked for the relay after {before}"
 
     async def resynchronise(self, order: Order) -> str:
+        """Begin our sender's delay loop anew; the relay's loop does so by itself."""
+        done = []
+        again = self._of_companion("resynchronise")
+        if again is not None:
+            done.append(str(await again(_why(order))))
         tracking = self._tracking()
-        return f"the relay's loop does so by itself: {tracking.get('state', 'running')}"
+        if tracking is not None:
+            done.append(f"the relay's loop does so by itself: {tracking}")
+        if not done:
+            raise NotDone(f"neither {self._config.endpoint_id} nor {self._active} tracks anything")
+        return "; ".join(done)
 
     async def hold_over(self, order: Order) -> str:
         tracking = self._tracking()
-        return f"the relay's loop does so by itself: {tracking.get('state', 'running')}"
-
-    def _tracking(self) -> Mapping[str, Any]:
-        tracking = (self._relay_status(self._active) or {}).get("tracking")
-        if not tracking:
+        if tracking is None:
             raise NotDone(f"{self._active} tracks nothing")
-        return dict(tracking)
+        return f"the relay's loop does so by itself: {tracking}"
+
+    def _tracking(self) -> str | None:
+        """What the relay's loop does, in its own word; None: it has none."""
+        tracking = (self._relay_status(self._active) or {}).get("tracking")
+        return str(tracking.get("state", "running")) if tracking else None
 
     async def recalibrate(self, order: Order) -> str:
-        raise NotDone("calibrations disturb key: a person begins them")
+        calibrate = self._of_companion("recalibrate")
+        if calibrate is None:
+            raise NotDone("calibrations disturb key: a person begins them")
+        return str(await calibrate(order.fault, order.subject, _why(order)))
 
     async def roll_back(self, order: Order) -> str:
-        raise NotDone("no versions of parameters are kept")
+        back = self._of_companion("roll_back")
+        if back is None:
+            raise NotDone("no versions of parameters are kept")
+        return str(await back(_why(order)))
+
+    def _of_companion(self, name: str) -> Callable[..., Awaitable[object]] | None:
+        """What another companion of the endpoint can do, if there is one that can."""
+        for companion in self._daemon.companions:
+            method = getattr(companion, name, None)
+            if method is not None:
+                found: Callable[..., Awaitable[object]] = method
+                return found
+        return None
 
     async def reauthenticate(self, order: Order) -> str:
         account = self._daemon.account.status()
