@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from .channel import arm_delay
 from .choices import Party
 from .link import SimulatedLink
+from .sender_clock import SenderClock
 
 __all__ = ["ArrivalDelay"]
 
@@ -19,29 +20,43 @@ Terms = tuple[float, float, float, float, float]
 class ArrivalDelay:
     """One party's delay, slot by slot, in the form that the compiled loop takes.
 
+    Parameters
+    ----------
+    link, party
+        Whose arm it is.
+    clock
+        The senders', which both parties share.
+
     Attributes
     ----------
-    commanded_ps : float
-        By how much the sender sends later than it would; may be changed at any time.
+    later_ps : float
+        What does not change by itself: the arm's delay and what the sender was told. May be changed
+        at any time.
     """
 
-    def __init__(self, link: SimulatedLink, party: Party) -> None:
+    def __init__(self, link: SimulatedLink, party: Party, clock: SenderClock) -> None:
         arm = link.arm_a if party is Party.ALICE else link.arm_b
-        self.commanded_ps = 0.0
-        self._base = arm.delay_terms()
-        # A slow clock is a delay that grows, of all light alike.
-        self._clock_ps_per_s = link.clock_offset_ppm * 1e6
+        self.later_ps, self._drift, self._amplitude, self._angular, self._phase = arm.delay_terms()
+        # What other drifts before have left, against one that has always been as it is now.
+        self._drifted_ps = 0.0
+        self._clock = clock
         self._period_s = link.slot_period_ps * 1e-12
         self._step_ps = arm.walk_ps * arm.walk_step_s**0.5
         self._step_slots = max(1, round(arm.walk_step_s / self._period_s))
         self._random = np.random.default_rng([link.seed, _WALK_PURPOSE, int(party)])
         self._walk: NDArray[np.float64] = np.zeros(1)
 
+    def drift_at(self, drift_ps_per_s: float, slot: int) -> None:
+        """Another linear drift from the beginning of a slot on; the delay does not jump."""
+        self._drifted_ps += (self._drift - drift_ps_per_s) * slot * self._period_s
+        self._drift = drift_ps_per_s
+
     def terms(self, slot: int) -> tuple[Terms, int]:
         """Terms for :func:`.channel.arm_delay`, and the slot from which on others are right."""
-        delay, drift, amplitude, angular, phase = self._base
-        delay += self.commanded_ps
-        drift += self._clock_ps_per_s
+        # A slow clock is a delay that grows, of all light alike.
+        delay = self.later_ps + self._drifted_ps + self._clock.shift_ps
+        drift = self._drift + self._clock.rate_ps_per_s
+        amplitude, angular, phase = self._amplitude, self._angular, self._phase
         if self._step_ps == 0.0:
             return (delay, drift, amplitude, angular, phase), _NEVER
         step = slot // self._step_slots
@@ -60,4 +75,4 @@ class ArrivalDelay:
 
     def at(self, slot: int) -> float:
         """Delay in ps in this slot, without what the clocks differ by."""
-        return self.behind(slot) - self._clock_ps_per_s * slot * self._period_s
+        return self.behind(slot) - self._clock.behind(slot)

@@ -76,6 +76,7 @@ def avalanches(
     sync_rng,
     sync_period,
     sync_stretch,
+    sync_shift,
     sync_delay,
     sync_jitter,
     times,
@@ -84,7 +85,8 @@ def avalanches(
 ):
     """Process all events before `horizon`; clicks go to times, channels, by (time, channel).
 
-    sync_period in ps, 0 for no sync channel; its clock's relative offset is sync_stretch. Dark
+    sync_period in ps, 0 for no sync channel; its clock's relative offset is sync_stretch, and
+    sync_shift ps what other offsets before have left. Dark
     counts and sync tags end at `end_time`. Returns True when done, False when a buffer is full:
     call again with larger ones.
     """
@@ -114,7 +116,7 @@ def avalanches(
                 kind = AFTERPULSE
         if sync_period > 0:
             tag = state[SYNC_TAG] * sync_period
-            tag += np.int64(math.floor(tag * sync_stretch + 0.5))
+            tag += np.int64(math.floor(sync_shift + tag * sync_stretch + 0.5))
             if tag < end_time and tag < t:
                 t = tag
                 detector = n_detectors

@@ -83,6 +83,12 @@ class SourceLog:
         return Choices(basis, bit, index, phase)
 
 
+def acquisition_seed(seed: int, acquisition: int) -> int:
+    """Seed of one acquisition of a link: each has choices, and everything else, of its own."""
+    require_seed(seed)
+    return int(np.random.SeedSequence([seed, acquisition]).generate_state(1, np.uint32)[0])
+
+
 def require_seed(seed: int) -> None:
     """ValueError unless the seed is an integer of 32 bits."""
     if not 0 <= seed <= MAX_SEED:

@@ -15,8 +15,10 @@ from . import avalanches as av
 from . import photons as ph
 from .arrival_delay import ArrivalDelay
 from .choices import Party
+from .conditions import FRAME_SLOTS, Conditions
 from .detector import N_FATES, Fates
 from .link import SimulatedLink
+from .sender_clock import SenderClock
 from .xoshiro import GAUSSIAN_CUT, seeded
 
 # Purposes of the sequential generators; 0 and 1 are the parties' own.
@@ -24,8 +26,8 @@ _PHOTONS, _DARK, _DETECTORS, _SYNC = 16, 17, 18, 19
 _MAX_TIME = 2**62
 _FIRST_BUFFER = 1 << 16
 DEFAULT_CHUNK = 10_000_000
-MAX_STEER_PS = 100_000
-"""Furthest that a sender's delay is moved at once."""
+MAX_STEP_PS = 100_000
+"""Furthest that a party's light is moved at once; what is further goes in steps."""
 _Item = TypeVar("_Item", bound=np.generic)
 
 
@@ -44,13 +46,14 @@ class ClickStream:
 
     Deterministic from `link.seed`; what has been returned in total does not depend on how it was
     cut. `slots`: length of the acquisition, after which dark counts and sync tags end and all that
-    is still on its way is returned; None for no end. `steerable`: senders can be told to send
-    earlier or later under way; clicks are then held back for longer. Raises ValueError if the
-    acquisition is longer than the time axis (2**62 ps, 53 days).
+    is still on its way is returned; None for no end. `changing`: conditions may change under way;
+    clicks are then held back for longer. What is returned depends on the slots at which they do,
+    and on nothing else. Raises ValueError if the acquisition is longer than the time axis
+    (2**62 ps, 53 days).
     """
 
     def __init__(
-        self, link: SimulatedLink, slots: int | None = None, *, steerable: bool = False
+        self, link: SimulatedLink, slots: int | None = None, *, changing: bool = False
     ) -> None:
         longest = _MAX_TIME // link.slot_period_ps // 2
         if slots is not None and not 0 <= slots <= longest:
@@ -60,10 +63,15 @@ class ClickStream:
         self.slot = 0
         """Slots simulated so far."""
         detectors = link.detectors
+        self._conditions = Conditions(link)
         self._shape_detectors()
-        self._delays = tuple(ArrivalDelay(link, party) for party in Party)
-        self._reserve_ps = MAX_STEER_PS if steerable else 0
-        self._simulated_at_ps = [0.0, 0.0]
+        self._shape_light()
+        self._clock = SenderClock(link.slot_period_ps, link.clock_offset_ppm)
+        self._delays = tuple(ArrivalDelay(link, party, self._clock) for party in Party)
+        self._reserve_ps = MAX_STEP_PS if changing else 0
+        # So far apart that light of a step back comes after all that is certain by then.
+        self._step_slots = -(-MAX_STEP_PS // link.slot_period_ps) + 1
+        self._step_due = [0, 0]
 
         self._photon_rng = seeded(link.seed, _PHOTONS)
         self._dark_rng = seeded(link.seed, _DARK)
@@ -72,10 +80,7 @@ class ClickStream:
 
         self._point = np.array([0, -1, 0], np.int64)
         self._point_fraction = np.zeros(1)
-        if self._ceiling > 0.0:
-            ph.next_point(self._point, self._point_fraction, self._photon_rng, self._ceiling)
-        else:
-            self._point[ph.POINT_SLOT] = _MAX_TIME
+        self._draw_point()
         self._photon_times: NDArray[np.int64] = np.empty(_FIRST_BUFFER, np.int64)
         self._photon_detectors: NDArray[np.uint8] = np.empty(_FIRST_BUFFER, np.uint8)
         self._n_photons = 0
@@ -94,17 +99,33 @@ class ClickStream:
         """Parameters as the compiled loops take them."""
         link, detectors = self.link, self.link.detectors
         polarised = link.encoding is Encoding.POLARISATION
+        self._splits = 1 if polarised else len(detectors) // 2
         self._ports = np.array([d.port == "d" for d in detectors], np.int64)
         self._modes = np.array(
             [-1 if d.polarisation is None else int(d.polarisation == "V") for d in detectors],
             np.int64,
         )
-        splits = 1 if polarised else len(detectors) // 2
-        self._shares = np.array([d.efficiency / splits for d in detectors])
         late = link.early_centre_ps if polarised else link.late_centre_ps
         self._centres = np.array([link.early_centre_ps, late], np.float64)
-        self._means_a = link.alice.intensities * link.arm_a.eta
-        self._means_b = link.bob.intensities * link.arm_b.eta
+        self._dead_time = np.array([d.dead_time_ps for d in detectors], np.int64)
+        self._jitter = np.array([d.jitter_ps for d in detectors], np.float64)
+        self._afterpulse = np.array([d.afterpulse_probability for d in detectors], np.float64)
+        self._tau = np.array([d.afterpulse_tau_ps for d in detectors], np.float64)
+        self._cable = np.array([d.cable_delay_ps for d in detectors], np.int64)
+        shifts = [d.cable_delay_ps - GAUSSIAN_CUT * d.jitter_ps for d in detectors]
+        if link.sync is not None:
+            shifts.append(link.sync.delay_ps - GAUSSIAN_CUT * link.sync.jitter_ps)
+        self._earliest_shift = math.floor(min(shifts)) - 1
+
+    def _shape_light(self) -> None:
+        """What may change under way, as the compiled loops take it."""
+        now = self._conditions
+        detectors = now.link.detectors
+        self._shares = np.array([d.efficiency / self._splits for d in detectors])
+        self._cumulative_dark = np.cumsum([d.dark_rate_hz * 1e-12 for d in detectors])
+        self._means_a = now.arriving(Party.ALICE)
+        self._means_b = now.arriving(Party.BOB)
+        self._sent = tuple(now.orders(party).sent_of_frame for party in Party)
         # The beam splitter keeps the number of photons, so the most efficient (port, mode) bounds
         # what is detected of the brightest pulses, whatever their phase.
         best = max(
@@ -118,16 +139,13 @@ class ClickStream:
         )
         # Rounding must not lift a mean above the ceiling.
         self._ceiling = float((self._means_a.max() + self._means_b.max()) * best) * (1.0 + 1e-12)
-        self._cumulative_dark = np.cumsum([d.dark_rate_hz * 1e-12 for d in detectors])
-        self._dead_time = np.array([d.dead_time_ps for d in detectors], np.int64)
-        self._jitter = np.array([d.jitter_ps for d in detectors], np.float64)
-        self._afterpulse = np.array([d.afterpulse_probability for d in detectors], np.float64)
-        self._tau = np.array([d.afterpulse_tau_ps for d in detectors], np.float64)
-        self._cable = np.array([d.cable_delay_ps for d in detectors], np.int64)
-        shifts = [d.cable_delay_ps - GAUSSIAN_CUT * d.jitter_ps for d in detectors]
-        if link.sync is not None:
-            shifts.append(link.sync.delay_ps - GAUSSIAN_CUT * link.sync.jitter_ps)
-        self._earliest_shift = math.floor(min(shifts)) - 1
+
+    def _draw_point(self) -> None:
+        """The next point of the process that photons are thinned from, after where it stands."""
+        if self._ceiling > 0.0:
+            ph.next_point(self._point, self._point_fraction, self._photon_rng, self._ceiling)
+        else:
+            self._point[ph.POINT_SLOT] = _MAX_TIME
 
     @property
     def done(self) -> bool:
@@ -139,26 +157,71 @@ class ClickStream:
         """Counts up to now; complete once `done`."""
         return Fates.from_table(self._fates)
 
-    def steer(self, party: Party, delay_ps: float) -> None:
-        """Have a sender send this much later, from the next slot to be simulated on.
+    @property
+    def conditions(self) -> Conditions:
+        """What is in force from the next slot on."""
+        return self._conditions
+
+    def change(self, conditions: Conditions) -> None:
+        """Have other conditions from the next slot to be simulated on.
+
+        Light that is to come earlier or later by more than `MAX_STEP_PS` moves there in steps, a
+        few slots apart. Dark counts are of the new rate from where no click is certain yet.
 
         Raises
         ------
         ValueError
-            The stream is not steerable, or that is more than `MAX_STEER_PS` from the delay with
-            which its last slot was simulated.
+            The stream's conditions do not change.
         """
-        before = self.simulated_at_ps(party)
-        if not (self._reserve_ps and abs(delay_ps - before) <= MAX_STEER_PS):
-            raise ValueError(
-                f"{party.name.lower()} sends {before} ps later and can be moved by up to "
-                f"{self._reserve_ps} ps at once, not to {delay_ps} ps"
-            )
-        self._delays[party].commanded_ps = float(delay_ps)
+        if not self._reserve_ps:
+            raise ValueError("the conditions of this stream do not change")
+        before, self._conditions = self._conditions, conditions
+        darks, ceiling = self._cumulative_dark, self._ceiling
+        self._shape_light()
+        if self._ceiling != ceiling:
+            # The process has no memory: it begins anew in the next slot.
+            self._point[ph.POINT_SLOT] = self.slot
+            self._point_fraction[0] = 0.0
+            self._draw_point()
+        if not np.array_equal(self._cumulative_dark, darks):
+            certain = self._photon_horizon(self.slot) if self.slot else 0
+            self._state[av.DARK_TIME] = max(certain, 0)
+            self._dark_fraction[0] = 0.0
+            av.next_dark(self._state, self._dark_fraction, self._dark_rng, self._cumulative_dark)
+        if conditions.link.clock_offset_ppm != before.link.clock_offset_ppm:
+            self._clock.run_at(conditions.link.clock_offset_ppm, self.slot)
+        for party, arm in (
+            (Party.ALICE, conditions.link.arm_a),
+            (Party.BOB, conditions.link.arm_b),
+        ):
+            self._delays[party].drift_at(arm.drift_ps_per_s, self.slot)
+        self._step()
 
-    def simulated_at_ps(self, party: Party) -> float:
-        """What a sender was told when its last slot was simulated."""
-        return self._simulated_at_ps[party]
+    def _step(self) -> None:
+        """Move the parties' light towards where it is to be, as far as goes in this slot."""
+        for party in Party:
+            left = self._conditions.later_ps(party) - self._delays[party].later_ps
+            if left and self.slot >= self._step_due[party]:
+                if abs(left) <= MAX_STEP_PS:
+                    self._delays[party].later_ps = self._conditions.later_ps(party)
+                else:
+                    self._delays[party].later_ps += math.copysign(MAX_STEP_PS, left)
+                self._step_due[party] = self.slot + self._step_slots
+
+    def _next_step(self) -> int:
+        """Slot in which light moves next; beyond all slots if it is where it is to be."""
+        return min(
+            (
+                self._step_due[party]
+                for party in Party
+                if self._conditions.later_ps(party) != self._delays[party].later_ps
+            ),
+            default=_MAX_TIME,
+        )
+
+    def slots_before(self, time_ps: int) -> int:
+        """Slots of the senders that begin before a time on the relay's clock, delays aside."""
+        return self._clock.slots_before(time_ps)
 
     def arrival_delay_ps(self, party: Party) -> float:
         """How late a sender's light is now, without what the clocks differ by."""
@@ -173,7 +236,19 @@ class ClickStream:
         if slots < 0:
             raise ValueError(f"slots must not be negative, got {slots}")
         target = min(self.slot + slots, self.slots)
-        self._simulated_at_ps = [d.commanded_ps for d in self._delays]
+        parts = []
+        while (step := self._next_step()) < target:
+            parts.append(self._advance(max(step, self.slot)))
+            self._step()
+        parts.append(self._advance(target))
+        if len(parts) == 1:
+            return parts[0]
+        return Clicks(
+            np.concatenate([part.t for part in parts]),
+            np.concatenate([part.channel for part in parts]),
+        )
+
+    def _advance(self, target: int) -> Clicks:
         while self._point[ph.POINT_SLOT] < target:
             self._detect_photons(target)
             if self._point[ph.POINT_SLOT] < target:
@@ -201,7 +276,7 @@ class ClickStream:
 
     def _detect_photons(self, end_slot: int) -> None:
         # Up to where the delays' terms change, at most: `advance` comes again.
-        link = self.link
+        link, now = self.link, self._conditions.link
         alice, bob = (d.terms(int(self._point[ph.POINT_SLOT])) for d in self._delays)
         end_slot = min(end_slot, alice[1], bob[1])
         if self._n_photons > self._photon_times.size // 2:
@@ -220,9 +295,11 @@ class ClickStream:
             link.bob.setting_thresholds(),
             link.bob.z_thresholds(),
             self._means_b,
-            link.mode_overlap,
-            link.misalignment_z,
-            link.misalignment_x,
+            FRAME_SLOTS,
+            *self._sent,
+            now.mode_overlap,
+            now.misalignment_z,
+            now.misalignment_x,
             self._ports,
             self._modes,
             self._shares,
@@ -262,7 +339,8 @@ class ClickStream:
                 self._pending_detectors,
                 self._sync_rng,
                 0 if sync is None else sync.slots_per_tag * self.link.slot_period_ps,
-                self.link.clock_offset_ppm * 1e-6,
+                self._clock.offset_ppm * 1e-6,
+                self._clock.shift_ps,
                 0 if sync is None else sync.delay_ps,
                 0.0 if sync is None else float(sync.jitter_ps),
                 self._times,

@@ -200,6 +200,11 @@ class EventBoard:
         """Clock of cell 0 while the board acquires, otherwise None."""
         return self._cell_zero if self._state is State.RUNNING else None
 
+    @property
+    def acquisition(self) -> int | None:
+        """Id of the acquisition that is about to begin or runs; None where there is none."""
+        return self._acquisition if self._state in (State.ARMED, State.RUNNING) else None
+
     def stall(self, clocks: int) -> None:
         """The other end of the link takes nothing in the next so many clocks."""
         self._link.stall(self._clock, self._clock + clocks)

@@ -137,10 +137,6 @@ class SimulatedLink:
             return (self.early_window_ps,)
         return (self.early_window_ps, self.late_window_ps)
 
-    def slots_before(self, time_ps: int) -> int:
-        """Slots of the senders that begin before a time on the relay's clock, delays aside."""
-        return math.ceil(time_ps / (self.slot_period_ps * (1.0 + self.clock_offset_ppm * 1e-6)))
-
     def source_log(self, party: Party) -> SourceLog:
         """Random access to what this party chose."""
         source = self.alice if party is Party.ALICE else self.bob

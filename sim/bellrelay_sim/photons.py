@@ -66,6 +66,9 @@ def photon_detections(
     thresholds_b,
     z_thresholds_b,
     means_b,
+    frame,
+    sent_a,
+    sent_b,
     overlap,
     flip_z,
     flip_x,
@@ -83,7 +86,8 @@ def photon_detections(
 ):
     """Append the detections of slots below `end_slot`, ordered by (time, detector).
 
-    means_*: arriving photons by setting. ports, modes, shares: by detector; mode -1 sees both.
+    means_*: arriving photons by setting. sent_*: slots of each `frame` slots in which that party
+    sends, the first ones. ports, modes, shares: by detector; mode -1 sees both.
     times int64, channels uint8: filled from n on; stops early when full (state tells where).
     Returns the new n.
     """
@@ -117,20 +121,22 @@ def photon_detections(
                         if sigma > 0.0
                         else 0.0
                     )
-            sent_b = bit_b ^ state[FLIP]
+            mean_a = means_a[i] if slot % frame < sent_a else 0.0
+            mean_b = means_b[j] if slot % frame < sent_b else 0.0
+            bob_bit = bit_b ^ state[FLIP]
             p00, p01, p10, p11 = port_means(
-                means_a[i],
+                mean_a,
                 basis_a,
                 bit_a,
-                means_b[j],
+                mean_b,
                 basis_b,
-                sent_b,
+                bob_bit,
                 phase_b - phase_a,
                 slot_overlap,
             )
             if delays_differ:
-                a0, a1, _, _ = port_means(means_a[i], basis_a, bit_a, 0.0, 0, 0, 0.0, 0.0)
-                b0, b1, _, _ = port_means(0.0, 0, 0, means_b[j], basis_b, sent_b, 0.0, 0.0)
+                a0, a1, _, _ = port_means(mean_a, basis_a, bit_a, 0.0, 0, 0, 0.0, 0.0)
+                b0, b1, _, _ = port_means(0.0, 0, 0, mean_b, basis_b, bob_bit, 0.0, 0.0)
             known = slot
         mark = uniform(rng) * ceiling
         hit = -1

@@ -33,6 +33,11 @@ class ShadowedBoard:
         """Clock of cell 0 while the board acquires, otherwise None."""
         return self._shadow.cell_zero
 
+    @property
+    def acquisition(self) -> int | None:
+        """Id of the acquisition that is about to begin or runs; None where there is none."""
+        return self._shadow.acquisition
+
     def write(self, data: bytes) -> None:
         """Append command bytes."""
         self._board.write(data)

@@ -1,9 +1,12 @@
 """The endpoint's source plugin `simulation`: one party of a simulated link, as its own log has it.
 
 Options: ``link`` (a link file, or what one holds; default: the default link), ``seed`` (instead of
-the link's), ``acquisition`` (default 1), ``removed`` (ranges [first, end) that the sender drops),
-``declared`` (parameters of the four-intensity protocol that it claims, where they are not the
-truth), ``reading_noise`` (relative, of its power monitor).
+the link's), ``acquisition`` (default 1; ``each`` of a twin with ``--acquisition-seeds``),
+``removed`` (ranges [first, end) that the sender drops), ``conditions`` (what the twin writes with
+``--conditions-log``: slots in which the sender did not send are recorded as dropped, and its power
+monitor sees what its factors do), ``declared`` (parameters of the four-intensity protocol that it
+claims, where they are not the truth), ``reading_noise`` (relative, of its power monitor, which taps
+the light before the attenuator that a sender is told to set).
 
 The records say what was chosen. What left the source, the light's true statistics, stays in the
 simulation, but for what a power monitor would see of it.
@@ -20,13 +23,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Party, SourceLog
+from .choices import Party, SourceLog, acquisition_seed
+from .conditions_log import ConditionsReader
 from .link_config import link_and_geometry, load_link
 from .source import Source, four_intensity
 
 __all__ = ["SimulatedReading", "SimulatedRecords", "SimulatedSource", "simulation_plugin"]
 
-_OPTIONS = ("link", "seed", "acquisition", "removed", "declared", "reading_noise")
+_OPTIONS = ("link", "seed", "acquisition", "removed", "conditions", "declared", "reading_noise")
 _END = 1 << 63
 _SETTINGS = (("s", 1.0), ("mu", 0.0), ("nu", 0.0), ("o", 0.0))
 _MEASURED_BEFORE_S = 900
@@ -61,14 +65,15 @@ class SimulatedSource:
     log
         Of the party.
     acquisition
-        The one whose light this was: the twin sends the same light in each, and a sender whose
-        choices come back has none that are secret.
+        The one whose light this was.
     declared
         What the sender claims.
     removed
         (k, 2) uint64: sorted, disjoint.
     reading_noise
         Relative standard deviation of a reading.
+    conditions
+        What the twin says of its conditions; None if they do not change.
     """
 
     def __init__(
@@ -78,12 +83,14 @@ class SimulatedSource:
         declared: Source,
         removed: NDArray[np.uint64],
         reading_noise: float,
+        conditions: ConditionsReader | None = None,
     ) -> None:
         self._log = log
         self._acquisition = acquisition
         self._declared = declared
         self._removed = removed
         self._noise = reading_noise
+        self._conditions = conditions
         self._forgotten = 0
         self._random = np.random.default_rng()
         self._measured_ns = time.time_ns() - _MEASURED_BEFORE_S * 1_000_000_000
@@ -122,8 +129,9 @@ class SimulatedSource:
         """What was chosen; LookupError for a slot that is forgotten or removed."""
         if len(slots):
             self._require_kept(int(slots.min()), int(slots.max()) + 1)
-            at = np.searchsorted(self._removed[:, 0], slots, side="right")
-            if (slots[at > 0] < self._removed[at[at > 0] - 1, 1]).any():
+            removed = self._dropped(int(slots.min()), int(slots.max()) + 1)
+            at = np.searchsorted(removed[:, 0], slots, side="right")
+            if (slots[at > 0] < removed[at[at > 0] - 1, 1]).any():
                 raise LookupError("a slot lies in a range whose records the sender dropped")
         chosen = self._log.choices_at(slots)
         return SimulatedRecords(chosen.basis, chosen.intensity, chosen.bit)
@@ -131,8 +139,15 @@ class SimulatedSource:
     def removed(self, first: int, end: int) -> NDArray[np.uint64]:
         """(k, 2) uint64 within [first, end); LookupError where it is not kept."""
         self._require_kept(first, end)
+        return self._dropped(first, end)
+
+    def _dropped(self, first: int, end: int) -> NDArray[np.uint64]:
         rows = np.clip(self._removed, np.uint64(first), np.uint64(end))
-        return rows[rows[:, 1] > rows[:, 0]]
+        rows = rows[rows[:, 1] > rows[:, 0]]
+        if self._conditions is None:
+            return rows
+        unsent = self._conditions.unsent(self._acquisition, self._log.party, first, end)
+        return _union(rows, unsent)
 
     def sent(self, first: int, end: int) -> int:
         """Slots less the removed ones; LookupError where they are not kept."""
@@ -151,13 +166,21 @@ class SimulatedSource:
         now = time.time_ns()
         times = list(range(self._measured_ns + _READING_NS, now + 1, _READING_NS))
         self._measured_ns = times[-1] if times else self._measured_ns
-        truth = self._log.source.intensities
-        means = truth * self._random.normal(1.0, self._noise, (len(times), len(truth)))
+        truth = np.array([self._leaving(at) for at in times]).reshape(len(times), len(_SETTINGS))
+        means = truth * self._random.normal(1.0, self._noise, truth.shape)
         return [
             SimulatedReading(at, setting, float(mean))
             for at, row in zip(times, means, strict=True)
             for setting, mean in enumerate(row)
         ]
+
+    def _leaving(self, utc_ns: int) -> NDArray[np.float64]:
+        """(4,) float64: photons per pulse that left the source at a time."""
+        held = [] if self._conditions is None else self._conditions.held()
+        for one in reversed(held):
+            if one.utc_ns <= utc_ns:
+                return one.conditions.leaving(self._log.party)
+        return self._log.source.intensities
 
     def _require_kept(self, first: int, end: int) -> None:
         if first < self._forgotten:
@@ -169,8 +192,8 @@ class SimulatedSource:
 def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], SimulatedSource]:
     """Entry point ``simulation`` of the group ``bellrelay.sources``.
 
-    Returns a function that opens the log of an acquisition and raises ValueError for another one
-    than the simulated.
+    Returns a function that opens the log of an acquisition and raises ValueError for one that is
+    not simulated.
 
     Raises
     ------
@@ -199,19 +222,31 @@ def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], 
             declared = four_intensity(**options["declared"])
         except (TypeError, ValueError) as error:
             raise ValueError(f"declared: {error}") from None
-    acquisition = _whole(options.get("acquisition", 1), "acquisition")
+    only = options.get("acquisition", 1)
+    if only != "each":
+        only = _whole(only, "acquisition")
     removed = _ranges(options.get("removed", []))
     noise = options.get("reading_noise", 3e-4)
     if not isinstance(noise, float) or not 0.0 <= noise < 1.0:
         raise ValueError(f"reading_noise must lie in 0.0..1.0, got {noise!r}")
 
+    reader = None
+    if "conditions" in options:
+        if not isinstance(options["conditions"], str):
+            raise ValueError("conditions must be a path")
+        reader = ConditionsReader(Path(options["conditions"]), link)
+
     def open_log(wanted: int) -> SimulatedSource:
-        if wanted != acquisition:
+        if only == "each":
+            own = replace(log, seed=acquisition_seed(log.seed, wanted))
+        elif wanted == only:
+            own = log
+        else:
             raise ValueError(
                 f"acquisition {wanted}: the simulation sends the same light in each, "
-                f"and has records of {acquisition} alone"
+                f"and has records of {only} alone"
             )
-        return SimulatedSource(log, acquisition, declared, removed, noise)
+        return SimulatedSource(own, wanted, declared, removed, noise, reader)
 
     return open_log
 
@@ -231,3 +266,15 @@ def _ranges(value: object) -> NDArray[np.uint64]:
     if len(flat) and (flat[0] < 0 or (np.diff(flat) < 0).any()):
         raise ValueError("removed must be ranges [first, end) in order")
     return rows.astype(np.uint64)
+
+
+def _union(one: NDArray[np.uint64], other: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Ranges of either, sorted and disjoint."""
+    if not len(one) or not len(other):
+        return one if len(one) else other
+    rows = np.concatenate((one, other))
+    rows = rows[np.argsort(rows[:, 0], kind="stable")]
+    until = np.maximum.accumulate(rows[:, 1])
+    begins = np.concatenate(([True], rows[1:, 0] > until[:-1]))
+    first = np.flatnonzero(begins)
+    return np.stack((rows[first, 0], until[np.append(first[1:], len(rows)) - 1]), axis=1)

@@ -8,8 +8,11 @@ the simulation knows of it), ``reset``, ``unplugged``, ``ended``.
 
 Simulated time stands still while the host does not read, unless ``--realtime``; it passes as wall
 time does while no photons are left to give. SIGTERM ends the twin, SIGUSR1 resets the board,
-SIGUSR2 pulls its cable out and plugs it in again. With ``--senders SOCKET`` the senders' delays are
-commanded while it runs, see :mod:`.sender_delays`.
+SIGUSR2 pulls its cable out and plugs it in again. With ``--conditions SOCKET`` the link is changed
+while it runs (:mod:`.conditions`); from which slot on is told (``conditions``), and with
+``--conditions-log FILE`` written to a file (:mod:`.conditions_log`). Conditions outlast an
+acquisition. With ``--acquisition-seeds`` each acquisition has light of its own, by the id that the
+host gave it; without, the same light comes in each.
 """
 
 from __future__ import annotations
@@ -30,10 +33,14 @@ import numpy as np
 from bellrelay.wire.geometry import BoardGeometry
 
 from .board_script import acquisition_script, run_script
+from .choices import acquisition_seed
+from .clicks import ClickStream
+from .conditions import Conditions
+from .conditions_log import ConditionsLog
+from .conditions_socket import ConditionsSocket
 from .event_board import EventBoard
 from .link import SimulatedLink
 from .link_config import LinkConfigError, load_link
-from .sender_delays import SenderDelays
 from .shadowed_board import ShadowedBoard
 from .twin_port import TwinPort
 from .twin_stimulus import Stimulus
@@ -89,8 +96,12 @@ class Twin:
         Simulated time follows wall time; a host that does not read makes the board shed.
     halt
         Simulated time stands still after the last photon, until the host sends a command.
-    senders
-        Where the senders' delays are commanded.
+    conditions
+        Where changes of the link are told.
+    log
+        Where it is written which conditions held.
+    acquisition_seeds
+        Every acquisition has light of its own.
     tell
         Called with every event.
 
@@ -109,7 +120,9 @@ class Twin:
         *,
         realtime: bool = False,
         halt: bool = False,
-        senders: SenderDelays | None = None,
+        conditions: ConditionsSocket | None = None,
+        log: ConditionsLog | None = None,
+        acquisition_seeds: bool = False,
         tell: Callable[[dict[str, Any]], None],
     ) -> None:
         self._link = link
@@ -118,7 +131,10 @@ class Twin:
         self._port = port
         self._realtime = realtime
         self._halt = halt
-        self._senders = senders
+        self._told_of = conditions
+        self._log = log
+        self._acquisition_seeds = acquisition_seeds
+        self._conditions = Conditions(link) if log is None else log.last(link)
         self._tell = tell
         self.stop_requested = False
         self.reset_requested = False
@@ -131,23 +147,57 @@ class Twin:
     def _power_up(self) -> None:
         self.board = self._new_board()
         self._out = memoryview(b"")
-        self._stimulus = self._new_stimulus()
+        self._stimulus = Stimulus(self._link, self._slots)
+        self._acquisition: int | None = None
         self._acquiring = self._done = False
         self._chunk = 1
         self._epoch = time.monotonic()
         self._told = 0.0
         self._owed = 0.0
-        self._prepare()
 
-    def _new_stimulus(self) -> Stimulus:
-        stimulus = Stimulus(self._link, self._slots, steerable=self._senders is not None)
-        if self._senders is not None:
-            self._senders.apply(stimulus.stream)
-        return stimulus
-
-    def _prepare(self) -> None:
-        """The first photons are there before an acquisition begins: that is seen after it."""
+    def _begin(self, acquisition: int) -> None:
+        """Photons of an acquisition whose start was commanded: it begins a tick later."""
+        self._acquisition = acquisition
+        link = self._link
+        if self._acquisition_seeds:
+            seed = acquisition_seed(link.seed, acquisition)
+            link = dataclasses.replace(link, seed=seed)
+        changing = self._told_of is not None
+        self._stimulus = Stimulus(link, self._slots, changing=changing)
+        if changing:
+            self._stimulus.stream.change(self._conditions)
+        self._record()
+        # Enough for the clocks that may pass before it is seen that the acquisition runs.
         self._stimulus.give(self.board, (_LOOK_TICKS + 2) * self.board.geometry.tick_ps)
+
+    def _change(self) -> None:
+        """Take what has been told of the link."""
+        assert self._told_of is not None
+        conditions, refused = self._told_of.receive(self._conditions)
+        for reason in refused:
+            self._tell({"event": "conditions-refused", "reason": reason})
+        if conditions == self._conditions:
+            return
+        self._conditions = conditions
+        if self._acquisition is not None:
+            self._record()
+            self._stimulus.stream.change(conditions)
+
+    def _record(self) -> None:
+        """Say what holds from the next slot on, before that is simulated."""
+        assert self._acquisition is not None
+        slot = self._stimulus.stream.slot
+        if self._log is not None:
+            self._log.add(self._acquisition, slot, self._conditions)
+        if self._told_of is not None:
+            self._tell(
+                {
+                    "event": "conditions",
+                    "acquisition": self._acquisition,
+                    "slot": slot,
+                    **self._conditions.values(),
+                }
+            )
 
     def close(self) -> None:
         """Take the port away and the board down."""
@@ -169,13 +219,13 @@ class Twin:
             )
             now = time.monotonic()
             elapsed, before = now - before, now
-            if self._senders is not None and self._senders.receive():
-                self._senders.apply(self._stimulus.stream)
+            if self._told_of is not None:
+                self._change()
             if readable:
                 data = self._port.read()
                 if data:
                     self.board.write(data)
-                    self._advance(_COMMAND_TICKS)
+                    self._answer(len(data))
             if writable:
                 self._hand_over()
             self._pass_time(elapsed, there)
@@ -191,6 +241,7 @@ class Twin:
             script = acquisition_script(geometry, registers, t, channel, 4)
             run_script(board, script, script.clocks)
         board.close()
+        ClickStream(self._link, 1000, changing=self._told_of is not None).advance(1000)
 
     def _hand_over(self) -> None:
         """Give the line as much of what has left the board as it takes."""
@@ -243,6 +294,11 @@ class Twin:
         elif took > _PAUSE:
             self._chunk = max(1, self._chunk // 2)
 
+    def _answer(self, command_bytes: int) -> None:
+        """Let a command pass, tick by tick: a start is seen before the acquisition begins."""
+        for _ in range(_COMMAND_TICKS + command_bytes // self.board.geometry.tick_clocks):
+            self._advance(1)
+
     def _advance(self, ticks: int) -> None:
         """Ticks of simulated time, with the photons that belong into them."""
         board = self.board
@@ -267,15 +323,20 @@ class Twin:
     def _watch(self) -> None:
         """Tell what has changed."""
         zero = self.board.cell_zero
+        acquisition = self.board.acquisition
+        if acquisition is not None and self._acquisition is None:
+            self._begin(acquisition)
+        elif acquisition is None and self._acquisition is not None and not self._acquiring:
+            # Stopped before it began: its photons are on the board, and would be the next one's.
+            self._acquisition = None
+            self.reset_requested = True
         if zero is not None and not self._acquiring:
             self._acquiring = True
             self._tell({"event": "running"})
         elif zero is None and self._acquiring:
-            # Over: the next acquisition begins with photons of its own.
             self._tell({"event": "stopped", **self._standing()})
+            self._acquisition = None
             self._acquiring = self._done = False
-            self._stimulus = self._new_stimulus()
-            self._prepare()
             return
         if zero is None:
             return
@@ -339,7 +400,11 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
     parser.add_argument("--halt", action="store_true", help="stop time after the last photon")
     parser.add_argument("--link-rate", type=float, help="bytes per simulated second")
-    parser.add_argument("--senders", type=Path, help="socket for the senders' delays")
+    parser.add_argument("--conditions", type=Path, help="socket for changes of the link")
+    parser.add_argument("--conditions-log", type=Path, help="file that says which held when")
+    parser.add_argument(
+        "--acquisition-seeds", action="store_true", help="other light in each acquisition"
+    )
     parser.add_argument("--seed", type=int, help="instead of the link's own")
     parser.add_argument("--reset-after", type=float, help="reset the board after wall seconds")
     parser.add_argument("--unplug-after", type=float, help="replug the cable after wall seconds")
@@ -371,7 +436,8 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
     port = TwinPort(args.port_link)
-    senders = None if args.senders is None else SenderDelays(args.senders)
+    conditions = None if args.conditions is None else ConditionsSocket(args.conditions)
+    log = None if args.conditions_log is None else ConditionsLog(args.conditions_log)
     twin = Twin(
         link,
         slots,
@@ -379,7 +445,9 @@ def main(argv: list[str] | None = None) -> int:
         port,
         realtime=args.realtime,
         halt=args.halt,
-        senders=senders,
+        conditions=conditions,
+        log=log,
+        acquisition_seeds=args.acquisition_seeds,
         tell=_tell_stdout,
     )
     _handle_signals(twin, args)
@@ -387,8 +455,9 @@ def main(argv: list[str] | None = None) -> int:
         twin.run()
     finally:
         twin.close()
-        if senders is not None:
-            senders.close()
+        for one in (conditions, log):
+            if one is not None:
+                one.close()
     return 0
 
 

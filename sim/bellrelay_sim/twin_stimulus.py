@@ -21,13 +21,13 @@ class Stimulus:
         What is simulated.
     slots
         Slots of the acquisition; dark counts and sync tags end with the last one.
-    steerable
-        Whether senders can be told to send earlier or later.
+    changing
+        Whether conditions may change under way.
     """
 
-    def __init__(self, link: SimulatedLink, slots: int, *, steerable: bool = False) -> None:
+    def __init__(self, link: SimulatedLink, slots: int, *, changing: bool = False) -> None:
         self.link = link
-        self.stream = ClickStream(link, slots, steerable=steerable)
+        self.stream = ClickStream(link, slots, changing=changing)
         self.clicks = 0
         """Arrivals given to the board so far."""
         self._last_ps = 0
@@ -41,7 +41,7 @@ class Stimulus:
         """Give all arrivals before ``until_ps`` to the board (or more)."""
         stream = self.stream
         # Clicks of the last slots of a chunk come with the next one: a tick ahead is far enough.
-        target = self.link.slots_before(until_ps + board.geometry.tick_ps) + 1
+        target = stream.slots_before(until_ps + board.geometry.tick_ps) + 1
         while not stream.done and stream.slot < target:
             clicks = stream.advance(target - stream.slot)
             if clicks.t.size:
