@@ -66,9 +66,13 @@ async def running(folder, link, monkeypatch, **changes):
         endpoint_tracking, "load_source", lambda _config: lambda a: PartySource(Party.BOB, a)
     )
     store = BlockStore(folder, "bob")
-    daemon = SimpleNamespace(
-        store=store, sender=Sender(link), follower=SimpleNamespace(take_event=None)
-    )
+    follower = SimpleNamespace(take_event=None)
+
+    def take_events(take):
+        follower.take_event = take
+
+    relays = SimpleNamespace(active="charles", take_events=take_events)
+    daemon = SimpleNamespace(store=store, sender=Sender(link), follower=follower, relays=relays)
     companion = EndpointTracking(config_of(folder, **changes))
     task = asyncio.ensure_future(companion.run(daemon))
     try:

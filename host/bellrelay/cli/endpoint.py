@@ -43,6 +43,17 @@ def endpoint(
         bool,
         typer.Option("--new-baseline", help="Learn anew what the healthy link shows, and run."),
     ] = False,
+    move_to: Annotated[
+        str | None,
+        typer.Option(
+            help="Have the running endpoint, and its peer, move to this relay at the end of the "
+            "block that is being announced; ends when both have.",
+            metavar="RELAY",
+        ),
+    ] = None,
+    why: Annotated[
+        str, typer.Option(help="With --move-to: for the log of both endpoints.")
+    ] = "planned maintenance",
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Turn a relay's announcements into key with the other endpoint; SIGTERM ends it cleanly.
@@ -63,6 +74,11 @@ def endpoint(
         return
     if release_relay:
         _release(settings)
+        return
+    if move_to is not None:
+        from bellrelay.cli.endpoint_move import move
+
+        move(settings, move_to, why, as_json)
         return
     if check:
         _check(settings, as_json)
@@ -111,10 +127,11 @@ def _release(settings: EndpointConfig) -> None:
 
     store = BlockStore(settings.store.directory, settings.endpoint_id)
     try:
-        was = store.release(settings.relay.id)
+        were = {relay.id: store.release(relay.id) for relay in settings.relays}
     finally:
         store.close()
-    print(f"{settings.relay.id}: {'released' if was else 'was not in quarantine'}")
+    for relay_id, was in were.items():
+        print(f"{relay_id}: {'released' if was else 'was not in quarantine'}")
 
 
 def _check(settings: EndpointConfig, as_json: bool) -> None:

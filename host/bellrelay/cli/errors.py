@@ -23,6 +23,7 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.cli.run.BoardsDiffer": ExitCode.CHECK_FAILED,
     "bellrelay.cli.run_processes.RunFailed": ExitCode.FAILURE,
     "bellrelay.endpoint.block_store.StoreError": ExitCode.STORAGE,
+    "bellrelay.endpoint.control_socket.NotRunning": ExitCode.PORT_MISSING,
     "bellrelay.endpoint.key_files.UnsafeMode": ExitCode.STORAGE,
     "bellrelay.endpoint.key_pool.KeyPoolError": ExitCode.STORAGE,
     "bellrelay.keys.audit_record.AuditError": ExitCode.STORAGE,

@@ -68,7 +68,7 @@ class EndpointTracking:
         self._positions = await asyncio.to_thread(
             SenderPositions, self._config.store.directory / "sender_delay.json"
         )
-        daemon.follower.take_event = self._take
+        daemon.relays.take_events(self._take)
         try:
             while True:
                 await self._came.wait()

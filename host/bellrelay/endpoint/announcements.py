@@ -62,6 +62,7 @@ class AnnouncementFollower:
 
     Attributes
     ----------
+    relay_id : str
     connected : bool
     reconnects : int
         Connections after the first.
@@ -87,7 +88,7 @@ class AnnouncementFollower:
         self.reason = ""
         self.take_event: Callable[[str, Event], None] = lambda _relay_id, _event: None
         self._connect = connect
-        self._relay_id = relay_id
+        self.relay_id = relay_id
         self._block_slots = block_slots
         self._relay = relay
         self._collector = BlockCollector(block_slots, begin, relay)
@@ -144,8 +145,8 @@ class AnnouncementFollower:
         return Subscribe(From.LIVE) if self._from_live else Subscribe(From.SEQUENCE, 0)
 
     def _greet(self, client: AnnouncementClient) -> None:
-        if client.welcome.relay_id != self._relay_id:
-            raise WrongRelay(f"{client.welcome.relay_id!r} answers, not {self._relay_id!r}")
+        if client.welcome.relay_id != self.relay_id:
+            raise WrongRelay(f"{client.welcome.relay_id!r} answers, not {self.relay_id!r}")
 
     async def _follow(self, client: AnnouncementClient, sink: BlockSink) -> None:
         collector = self._collector
@@ -166,7 +167,7 @@ class AnnouncementFollower:
 
     def _hand_on(self, event: Event) -> None:
         try:
-            self.take_event(self._relay_id, event)
+            self.take_event(self.relay_id, event)
         except Exception as error:
             # Nothing that a relay says beside its announcements ends a block.
             _log.error("event passed over", kind=event.kind[:40], why=type(error).__name__)

@@ -48,10 +48,6 @@ _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS about (
     name TEXT PRIMARY KEY, value BLOB NOT NULL
 ) WITHOUT ROWID""",
-    """CREATE TABLE directed (
-    relay_id TEXT NOT NULL, begin_ns INTEGER NOT NULL, end_ns INTEGER,
-    PRIMARY KEY (relay_id, begin_ns)
-) WITHOUT ROWID""",
 )
 _COLUMNS_BEFORE_RELAYS = {
     "block": "acquisition, number, state, cause, detail, sequence, digest, record, begun_ns,"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import structlog
@@ -35,7 +36,9 @@ from .block_parameters import BlockParameters
 from .block_store import BlockStore
 from .companion import EndpointCompanion
 from .config import EndpointConfig, RelaySettings
+from .control_socket import ControlSocket, socket_path
 from .declared_sender import DeclaredSender
+from .directions import Directions
 from .key_pool import KeyPool, KeyPoolError, Reserve
 from .ladder_schedule import LadderSchedule
 from .metrics import endpoint_metrics
@@ -45,6 +48,7 @@ from .peer_channel import PeerChannel
 from .peer_session import PeerSession
 from .pipeline import Pipeline, PipelineSettings
 from .pool_account import PoolAccount
+from .relays import Relays
 from .sender_plugin import Sender, SenderCannot, load_sender
 from .source_admission import SourceAdmission
 from .source_plugin import load_source
@@ -69,6 +73,12 @@ def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[An
     context = None if tls is None else client_context(*tls.files)
     name = relay.name or host
     return lambda subscribe: AnnouncementClient.tcp(host, port, subscribe, context, name)
+
+
+def relay_tls_keys(config: EndpointConfig) -> list[tuple[str, RelaySettings]]:
+    """Every relay, and where its certificates stand in the file."""
+    others = [(f"secondaries.{n}.tls", relay) for n, relay in enumerate(config.secondaries)]
+    return [("relay.tls", config.relay), *others]
 
 
 def resume_position(store: BlockStore, relay: int = 0) -> BlockBegun | None:
@@ -97,6 +107,8 @@ class EndpointDaemon:
     pipeline : Pipeline
     sender : DeclaredSender
         What companions ask it for.
+    relays : Relays
+        Which of them light is directed to, and how that changes.
     parameters : ParameterTalk
         By which blocks are sent, and how that changes.
     versions : bellrelay.control.versions.Versions or None
@@ -156,6 +168,7 @@ class EndpointDaemon:
             _log.error("sender not as declared: no key", why=str(error))
         self._plan_parameters(config, role, agreement, sender)
         sources = [load_source(config, source, key) for key, source in config.sources]
+        self.relays = self._relays(role)
         self.pipeline = Pipeline(
             role,
             agreement,
@@ -175,11 +188,13 @@ class EndpointDaemon:
                 stored=self.account.stored,
                 shared=self.account.shared,
                 parameters=self.parameters,
+                relays=self.relays,
+                lit=self.relays.lit,
             ),
         )
+        self.relays.attach(self.pipeline.say_of_relays)
         stack.callback(self.pipeline.close)
         connection = usable(config, "peer.tls", lambda: peer_connection(config.peer))
-        relay = usable(config, "relay.tls", lambda: relay_connection(config.relay))
         await listen(config, "peer.listen", config.peer.listen, connection.start)
         stack.push_async_callback(connection.stop)
         self.peer_port = getattr(connection, "port", None)
@@ -187,25 +202,44 @@ class EndpointDaemon:
         session = PeerSession(number, agreement.digest)
         self.channel = PeerChannel(session, connection.connection, self.pipeline)
         self.pipeline.attach(self.channel)
-        self.follower = AnnouncementFollower(
-            relay, config.relay.id, config.block.slots, resume_position(store)
-        )
         self.health = HealthServer(config.health, self.status, self._metrics)
         await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
+        control = ControlSocket(socket_path(config.store.directory), {"move": self._ordered_move})
+        await control.start()
+        stack.push_async_callback(control.stop)
         stack.push_async_callback(background.end)
-        work = [self.pipeline.run(), self.channel.run()]
+        work = [self.pipeline.run(), self.channel.run(), self.relays.run(self.pipeline)]
         work += [self._poll_monitor(), self._rotate_keys(), self._tell_sender()]
         work += [companion.run(self) for companion in self._companions]
-        if store.quarantined(config.relay.id) is None:
-            work.append(self.follower.run(self.pipeline))
-        else:
-            _log.error("relay in quarantine", relay=config.relay.id)
         background.begin(*work)
 
     async def stop(self) -> None:
         """End everything, and give everything back; blocks in work go on at the next start."""
         await self._stack.aclose()
+
+    # ------------------------------------------------------------------------ relays
+
+    def _relays(self, role: Role) -> Relays:
+        config = self.config
+        directory = config.store.directory
+        directions = Directions(directory / "directions.json", [r.id for r in config.relays])
+        followers = [
+            AnnouncementFollower(
+                usable(config, key, partial(relay_connection, relay)),
+                relay.id,
+                config.block.slots,
+                resume_position(self.store, number),
+                number,
+            )
+            for number, (key, relay) in enumerate(relay_tls_keys(config))
+        ]
+        settings = config.relay_choice
+        return Relays(role, followers, directions, self.sender, self.store, settings)
+
+    async def _ordered_move(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
+        """`bellrelay endpoint --move-to`."""
+        return await self.relays.move(str(wanted.get("relay")), str(wanted.get("why", "")))
 
     # ------------------------------------------------------------------------ for the pipeline
 
@@ -240,14 +274,15 @@ class EndpointDaemon:
 
     def _coming(self) -> dict[str, BlockId]:
         """By relay, the block after the one that is being announced."""
-        row = self.store.latest()
-        relay = self.config.relay.id
-        if row is None:
-            return {relay: BlockId(0, 0)}
-        return {relay: BlockId(row.block.acquisition, row.block.index + 1)}
+        coming = {}
+        for number, relay in enumerate(self.config.relays):
+            row = self.store.latest(number)
+            at = (0, 0) if row is None else (row.block.acquisition, row.block.index + 1)
+            coming[relay.id] = BlockId(*at, number)
+        return coming
 
     def _parameters(self, block: BlockId) -> BlockParameters:
-        return self.parameters.plan.parameters(self.config.relay.id, block)
+        return self.parameters.plan.parameters(self.config.relays[block.relay].id, block)
 
     async def _tell_sender(self) -> None:
         """By which ladder it sends blocks to come; and the monitor, what it will see."""
@@ -282,28 +317,31 @@ class EndpointDaemon:
 
     def status(self) -> dict[str, Any]:
         """What /health says; plain types, nothing secret."""
-        quarantine = self.store.quarantined(self.config.relay.id)
-        sequence, block = self.follower.position
-        state = "running" if self.follower.connected and self.channel.connected else "waiting"
-        if quarantine is not None:
+        relays = self.relays.status()
+        active = relays["each"][relays["active"]]
+        quarantines = [
+            {"relay_id": relay_id, **each["quarantine"]}
+            for relay_id, each in relays["each"].items()
+            if each["quarantine"] is not None
+        ]
+        state = "running" if active["connected"] and self.channel.connected else "waiting"
+        if active["quarantine"] is not None:
             state = "relay quarantined"
         stored = self.store.key_totals()
         return {
             "endpoint_id": self.config.endpoint_id,
             "role": self.config.role,
             "state": state,
-            "quarantined": quarantine is not None,
-            "quarantine": None
-            if quarantine is None
-            else {"cause": quarantine[0], "detail": quarantine[1], "since_utc_ns": quarantine[2]},
+            "quarantined": bool(quarantines),
+            "quarantine": quarantines[0] if quarantines else None,
             "relay": {
-                "relay_id": self.config.relay.id,
-                "connected": self.follower.connected,
-                "reason": self.follower.reason,
-                "reconnects": self.follower.reconnects,
-                "sequence": sequence,
-                "block": block,
+                "relay_id": relays["active"],
+                **{
+                    key: active[key]
+                    for key in ("connected", "reason", "reconnects", "sequence", "block")
+                },
             },
+            "relays": relays,
             "peer": {
                 "peer_id": self.config.peer_id,
                 "connected": self.channel.connected,
@@ -332,6 +370,11 @@ class EndpointDaemon:
         for companion in self._companions:
             yield from companion.metrics(status[companion.name])
 
+    @property
+    def companions(self) -> tuple[EndpointCompanion, ...]:
+        """What runs beside it, for one that asks another."""
+        return self._companions
+
     def alive(self) -> bool:
         """Whether it does its rounds: its loop does, where this is asked."""
         return True
@@ -354,7 +397,8 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
         It cannot be used.
     """
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
-    usable(config, "relay.tls", lambda: relay_connection(config.relay))
+    for name, relay in relay_tls_keys(config):
+        usable(config, name, partial(relay_connection, relay))
     for key, source in config.sources:
         load_source(config, source, key)
     load_sender(config)

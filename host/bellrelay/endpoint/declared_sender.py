@@ -9,6 +9,7 @@ changes what a slot that was sent has in it.
 from __future__ import annotations
 
 import contextlib
+import threading
 from typing import Any
 
 from .sender_plugin import Sender, SenderCannot
@@ -32,6 +33,8 @@ class DeclaredSender:
         self._sender = sender
         self._undeclared = undeclared
         self._asked: dict[str, Any] = {}
+        self._halted: set[str] = set()
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """A new process knows not what the one before it had asked for: take it back.
@@ -62,13 +65,22 @@ class DeclaredSender:
         self._sender.set_rate(share)
         self._asked["rate"] = share
 
-    def halt(self) -> None:
-        self._sender.halt()
-        self._asked["halted"] = True
+    def halt(self, why: str = "asked for") -> None:
+        """Send nothing until this reason, and every other one, has been taken back."""
+        with self._lock:
+            self._sender.halt()
+            self._halted.add(why)
+            self._asked["halted"] = True
 
-    def resume(self) -> None:
-        self._sender.resume()
-        self._asked["halted"] = False
+    def resume(self, why: str = "asked for") -> None:
+        """Send again, if nobody has another reason not to."""
+        with self._lock:
+            if self._halted - {why}:
+                self._halted.discard(why)
+                return
+            self._sender.resume()
+            self._halted.clear()
+            self._asked["halted"] = False
 
     def direct(self, relay_id: str) -> None:
         self._sender.direct(relay_id)

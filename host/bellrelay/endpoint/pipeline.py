@@ -48,13 +48,14 @@ from .exchange_sift import sift_block
 from .exchange_tags import ExchangeTags, TagKeys
 from .interruption import Next, after_interruption
 from .peer_channel import PeerChannel
-from .pipeline_settings import PipelineSettings
+from .pipeline_settings import PipelineSettings, RelayMessage
 from .source_log import SourceLog, SourceLogError
 from .verdicts import is_vouched, verdict_messages
 
 __all__ = ["Pipeline", "PipelineSettings"]
 
 _RECORDED_POLL_S = 0.05
+_OF_RELAYS = frozenset({Kind.MOVE, Kind.MOVED, Kind.RELAYS, Kind.ASK})
 _log = structlog.get_logger(__name__)
 
 
@@ -212,6 +213,8 @@ class Pipeline:
         await self._say(BlockId(0, 0), Exchange.CHANNEL, OpenBlocks(tuple(blocks)))
         for change in await self._write(self._settings.parameters.greeting):
             await self.say_change(change)
+        for message in self._settings.relays.greeting():
+            await self.say_of_relays(message)
         self._begin_blocks()
 
     async def _interrupt(self) -> None:
@@ -298,6 +301,7 @@ class Pipeline:
     async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
         source = await self._source(block)
         await self._recorded(block, source)
+        await self._require_light(block, source)
         agreement, parameters = self._agreement, self._settings.parameters
         await self._settings.afford(block)
         deviation = await self._write(self._settings.admit, block, source)
@@ -347,6 +351,20 @@ class Pipeline:
             async with asyncio.timeout(self._settings.settle_s):
                 while source.kept[1] < end:
                     await asyncio.sleep(_RECORDED_POLL_S)
+
+    async def _require_light(self, block: BlockId, source: SourceLog) -> None:
+        """Nothing, unless the sender has recorded that it sent in no slot of the block."""
+        slots = self._agreement.block_slots
+
+        def dark() -> bool:
+            first, end = block.first(slots), min(source.kept[1], block.end(slots))
+            return end > first and source.sent(first, end) == 0
+
+        try:
+            if await self._write(dark):
+                raise BlockAborted(Cause.UNLIT, "as the sender has recorded")
+        except SourceLogError as error:
+            raise BlockAborted(Cause.SOURCE_RECORD, str(error)) from None
 
     # ---------------------------------------------------------------- ends of blocks
 
@@ -419,6 +437,8 @@ class Pipeline:
                 change = Change.parse(frame.body)
                 for answer in await self._write(self._settings.parameters.told, change):
                     await self.say_change(answer)
+            elif frame.kind in _OF_RELAYS:
+                self._settings.relays.told(frame)
             elif frame.exchange is Exchange.VERDICT:
                 await self._take_verdict(block, frame)
             elif block in self._talks:
@@ -561,6 +581,10 @@ class Pipeline:
     async def say_change(self, change: Change) -> None:
         """Say something about parameters; nothing if no session runs: its begin says it again."""
         await self._say(BlockId(0, 0), Exchange.CHANNEL, change)
+
+    async def say_of_relays(self, message: RelayMessage) -> None:
+        """Say something about relays; nothing if no session runs: its begin says it all."""
+        await self._say(BlockId(0, 0), Exchange.CHANNEL, message)
 
     async def _write(self, function: Callable[..., Any], *arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)

@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from bellrelay.wire.peer_messages import Change, PeerMessageError
+from bellrelay.wire.peer_messages import (
+    AskMove,
+    Change,
+    Move,
+    Moved,
+    PeerFrame,
+    PeerMessageError,
+    RelaysSeen,
+)
 
 from .agreement import Agreement
 from .announcement_rules import CollectedBlock
@@ -15,7 +23,9 @@ from .block_parameters import BlockParameters
 from .block_store import BlockRow
 from .source_log import SourceLog
 
-__all__ = ["Parameters", "PipelineSettings"]
+__all__ = ["Parameters", "PipelineSettings", "RelayMessage", "RelayTalk"]
+
+RelayMessage = Move | Moved | RelaysSeen | AskMove
 
 
 def _no_checkpoint(_name: str) -> None:
@@ -53,6 +63,28 @@ class Parameters(Protocol):
     def known(self, agreement: Agreement, digest: bytes) -> BlockParameters | None: ...
     def greeting(self) -> Sequence[Change]: ...
     def told(self, change: Change) -> Sequence[Change]: ...
+
+
+class _OneRelay:
+    """There is nothing to choose."""
+
+    def greeting(self) -> Sequence[RelayMessage]:
+        """Nothing is said."""
+        return ()
+
+    def told(self, frame: PeerFrame) -> None:
+        """Nothing may be said."""
+        raise PeerMessageError(f"{frame.kind.name}: there is one relay")
+
+
+class RelayTalk(Protocol):
+    """What is said of relays; see :mod:`.relays`. In the loop: neither may wait.
+
+    PeerMessageError by :meth:`told`: not what a peer of this protocol says.
+    """
+
+    def greeting(self) -> Sequence[RelayMessage]: ...
+    def told(self, frame: PeerFrame) -> None: ...
 
 
 def _admit_all(_block: BlockId, _source: SourceLog) -> float:
@@ -94,7 +126,8 @@ class PipelineSettings:
     can be paid for; BlockAborted if never. ended : a block is no longer in work. stored : there may
     be new keys; in a thread, before the peer can know that we have them. shared : the peer has been
     told of the block's key, or of every one; in a thread. parameters : by which blocks are sent.
-    lit : whether our light was directed at the relay in any of a block; in a thread.
+    relays : what is said of which relay light is directed to. lit : whether ours was directed at
+    its relay in any of a block; in a thread.
     """
 
     max_in_flight: int = 16
@@ -109,4 +142,5 @@ class PipelineSettings:
     stored: Callable[[], None] = _keep
     shared: Callable[[BlockId | None], None] = _share
     parameters: Parameters = field(default_factory=_AsConfigured)
+    relays: RelayTalk = field(default_factory=_OneRelay)
     lit: Callable[[CollectedBlock, BlockRow], bool] = _always_lit

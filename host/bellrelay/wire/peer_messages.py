@@ -37,21 +37,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ANY_RELAY",
     "BODY_LIMITS",
     "FRAME_HEADER_BYTES",
+    "LONGEST_REASON",
     "PEER_PROTOCOL_VERSION",
     "Abort",
     "Amplify",
+    "AskMove",
     "Change",
     "Commit",
     "Exchange",
     "Hello",
     "Kind",
+    "Move",
+    "Moved",
     "OpenBlock",
     "OpenBlocks",
     "PeerFrame",
     "PeerMessageError",
     "Pending",
+    "RelaysSeen",
     "Reveal",
     "Start",
     "Tag",
@@ -89,6 +95,10 @@ class Kind(IntEnum):
     ALIVE = 2
     OPEN = 3
     CHANGE = 4
+    MOVE = 5
+    MOVED = 6
+    RELAYS = 7
+    ASK = 8
     COMMIT = 16
     REVEAL = 17
     TALLIES = 18
@@ -103,6 +113,9 @@ class Kind(IntEnum):
     ABORT = 27
 
 
+ANY_RELAY = 255
+LONGEST_REASON = 200
+"""Characters of a reason for people."""
 _SMALL = 1 << 10
 _LARGE = 1 << 27
 BODY_LIMITS: dict[Kind, int] = {
@@ -110,6 +123,10 @@ BODY_LIMITS: dict[Kind, int] = {
     Kind.ALIVE: 0,
     Kind.OPEN: 1 << 16,
     Kind.CHANGE: 1 << 16,
+    Kind.MOVE: _SMALL,
+    Kind.MOVED: _SMALL,
+    Kind.RELAYS: _SMALL,
+    Kind.ASK: _SMALL,
     Kind.COMMIT: 1 << 16,
     Kind.REVEAL: _LARGE,
     Kind.TALLIES: _SMALL,
@@ -323,6 +340,78 @@ class Change:
     def encode(self) -> bytes:
         """Inverse of :meth:`parse`."""
         return json.dumps(self.values, sort_keys=True, allow_nan=False).encode()
+
+
+class _Reasoned:
+    """Bodies of one struct and a reason for people."""
+
+    KIND: ClassVar[Kind]
+    _LAYOUT: ClassVar[struct.Struct]
+
+    @classmethod
+    def parse(cls, body: bytes) -> Self:
+        """Raises PeerMessageError: cut off, or a reason that is no text."""
+        size = cls._LAYOUT.size
+        _need(len(body) >= size, f"{cls.KIND.name}: cut off")
+        try:
+            why = body[size:].decode()
+        except UnicodeDecodeError:
+            raise PeerMessageError(f"{cls.KIND.name}: no text") from None
+        _need(len(why) <= LONGEST_REASON and why.isprintable(), f"{cls.KIND.name}: no reason")
+        values: tuple[Any, ...] = (*cls._LAYOUT.unpack(body[:size]), why)
+        return cls(*values)
+
+    def encode(self) -> bytes:
+        """Inverse of :meth:`parse`; what is no text of one line is left out of the reason."""
+        *values, why = (getattr(self, f.name) for f in fields(self))  # type: ignore[arg-type]
+        text = "".join(c for c in why if c.isprintable())[:LONGEST_REASON]
+        return self._LAYOUT.pack(*values) + text.encode()
+
+
+@dataclass(frozen=True)
+class Move(_Reasoned):
+    """Alice directs light to this relay, and Bob is to do so. number : counted by Alice.
+
+    Nothing of a move stands under a tag: who changes it sends light to another of the relays that
+    both have agreed upon, none of which anybody trusts, and blocks that only one of the two has
+    sent to make no key. He could cut the line as well.
+    """
+
+    KIND: ClassVar = Kind.MOVE
+    _LAYOUT: ClassVar = struct.Struct("<QB")
+    number: int
+    relay: int
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Moved(_Fixed):
+    """Bob directs light there."""
+
+    KIND: ClassVar = Kind.MOVED
+    _LAYOUT: ClassVar = struct.Struct("<QB")
+    number: int
+    relay: int
+
+
+@dataclass(frozen=True)
+class RelaysSeen(_Fixed):
+    """Which relays Bob hears and believes: bit n, of value 2**n, is that of relay n."""
+
+    KIND: ClassVar = Kind.RELAYS
+    _LAYOUT: ClassVar = struct.Struct("<Q")
+    usable: int
+
+
+@dataclass(frozen=True)
+class AskMove(_Reasoned):
+    """Bob asks Alice to leave a relay, for one of his choice or :data:`ANY_RELAY`."""
+
+    KIND: ClassVar = Kind.ASK
+    _LAYOUT: ClassVar = struct.Struct("<BB")
+    leave: int
+    relay: int
+    why: str = ""
 
 
 @dataclass(frozen=True, eq=False)
