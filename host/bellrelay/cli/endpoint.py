@@ -13,9 +13,16 @@ if TYPE_CHECKING:
     from bellrelay.endpoint.config import EndpointConfig
 
 
+_EXAMPLES = (
+    "Examples: bellrelay endpoint --config alice.yaml; bellrelay endpoint --config alice.yaml "
+    "--propose brighter.yaml --share 0.1 --why 'new laser'; bellrelay endpoint --config bob.yaml "
+    "--roll-back --why 'decoy looks wrong'"
+)
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb."""
-    app.command("endpoint")(endpoint)
+    app.command("endpoint", epilog=_EXAMPLES)(endpoint)
 
 
 def endpoint(
@@ -51,9 +58,32 @@ def endpoint(
             metavar="RELAY",
         ),
     ] = None,
+    propose: Annotated[
+        Path | None,
+        typer.Option(
+            help="Try these intensities in a share of the blocks: {alice: {mu: 0.25, ...}, bob: "
+            "{...}}. The running endpoints promote them or take them back by themselves.",
+            metavar="PARAMS.yaml",
+        ),
+    ] = None,
+    share: Annotated[
+        float, typer.Option(help="With --propose: of the blocks, between 0 and 1.")
+    ] = 0.1,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="List what was ever proposed and what became of it.")
+    ] = False,
+    roll_back: Annotated[
+        bool,
+        typer.Option(
+            "--roll-back", help="Take back what is on trial, or else what was promoted last."
+        ),
+    ] = False,
     why: Annotated[
-        str, typer.Option(help="With --move-to: for the log of both endpoints.")
-    ] = "planned maintenance",
+        str | None,
+        typer.Option(
+            help="With --move-to, --propose, --roll-back: for the logs of both endpoints."
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
     """Turn a relay's announcements into key with the other endpoint; SIGTERM ends it cleanly.
@@ -78,7 +108,17 @@ def endpoint(
     if move_to is not None:
         from bellrelay.cli.endpoint_move import move
 
-        move(settings, move_to, why, as_json)
+        move(settings, move_to, why or "planned maintenance", as_json)
+        return
+    if propose is not None or changes or roll_back:
+        from bellrelay.cli import endpoint_changes
+
+        if propose is not None:
+            endpoint_changes.propose(settings, propose, share, why, as_json)
+        elif roll_back:
+            endpoint_changes.roll_back(settings, why, as_json)
+        else:
+            endpoint_changes.list_changes(settings, as_json)
         return
     if check:
         _check(settings, as_json)
@@ -106,6 +146,10 @@ def endpoint(
 def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCompanion]:
     """What runs beside the daemon, as its configuration says."""
     companions: list[EndpointCompanion] = []
+    if settings.changes is not None:
+        from bellrelay.control.ladder_changes import LadderChanges
+
+        companions.append(LadderChanges(settings))
     if settings.watch is not None:
         from bellrelay.control.link_watch import LinkWatch
 
