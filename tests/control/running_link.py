@@ -1,4 +1,4 @@
-"""A whole link in processes of its own: twin, relay, endpoints, all with what an operator writes."""
+"""A whole link in processes of its own: twin, relay, endpoints, with what an operator writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ import yaml
 
 from bellrelay.cli.run_endpoints import ROLES, prepare_endpoints
 from bellrelay.cli.run_link import DEFAULT_LINK
-from bellrelay.cli.run_processes import bellrelay_command, free_port, last_words, process, watch
+from bellrelay.cli.run_processes import (
+    bellrelay_command,
+    free_port,
+    last_words,
+    process,
+    stop,
+    watch,
+)
 from bellrelay.cli.run_system import relay_yaml
 from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay_sim.link_config import load_link
@@ -35,6 +42,18 @@ class RunningLink:
     health: dict[str, int]
     processes: dict[str, Any] = field(default_factory=dict)
     said: dict[str, list[str]] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+    stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def start(self, name: str) -> None:
+        """Start one of the processes, (again)."""
+        started = process(self.commands[name], self.folder / f"{name}.log")
+        self.processes[name] = self.stack.enter_context(started)
+        _listen(self.processes[name], self.said.setdefault(name, []))
+
+    def stop(self, name: str) -> None:
+        """Ask it to end, and wait."""
+        stop(self.processes.pop(name), self.folder / f"{name}.log", name)
 
     def status(self, name: str) -> dict[str, Any]:
         """What /health says; empty if nobody answers."""
@@ -99,10 +118,9 @@ def running_link(
         **{role: bellrelay_command("endpoint", folder / f"{role}.yaml") for role in ROLES},
     }
     with contextlib.ExitStack() as stack:
-        for name, command in commands.items():
-            started = process(command, folder / f"{name}.log")
-            running.processes[name] = stack.enter_context(started)
-            _listen(running.processes[name], running.said.setdefault(name, []))
+        running.stack, running.commands = stack, commands
+        for name in commands:
+            running.start(name)
             if name == "twin":
                 running.until((folder / "port").exists, 60.0, last_words(folder / "twin.log"))
             if name == "relay":

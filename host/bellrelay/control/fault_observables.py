@@ -470,13 +470,13 @@ OBSERVABLES: tuple[Observable, ...] = (
         "vacuum-share", "a sender's announced events with nothing sent", "of events", "party",
         SHARE, _vacuum_share, up=Limit(0.03, 0.015, "plus"),
         reference=lambda b, party: b.vacuum_share[party],
-        window_s=6.0, slow_window_s=60.0, raise_s=0.0, clear_s=60.0, of_blocks=True,
+        window_s=6.0, slow_window_s=60.0, raise_s=1.5, clear_s=60.0, of_blocks=True,
     ),
     Observable(
         "decoy-share", "of a sender's decoys among the events, those with mu", "of decoys", "party",
         SHARE, _decoy_share, up=Limit(0.06, 0.03, "plus"), down=Limit(-0.06, -0.03, "plus"),
         reference=lambda b, party: b.decoy_share[party],
-        window_s=6.0, slow_window_s=60.0, raise_s=0.0, clear_s=60.0, of_blocks=True,
+        window_s=6.0, slow_window_s=60.0, raise_s=1.5, clear_s=60.0, of_blocks=True,
     ),
     Observable(
         "intensity", "measured intensity over the declared one", "", "party", MEAN, _intensity,
