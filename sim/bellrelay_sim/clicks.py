@@ -123,8 +123,10 @@ class ClickStream:
         detectors = now.link.detectors
         self._shares = np.array([d.efficiency / self._splits for d in detectors])
         self._cumulative_dark = np.cumsum([d.dark_rate_hz * 1e-12 for d in detectors])
-        self._means_a = now.arriving(Party.ALICE)
-        self._means_b = now.arriving(Party.BOB)
+        self._means_a = now.arriving(Party.ALICE, self.slot)
+        self._means_b = now.arriving(Party.BOB, self.slot)
+        self._sources = tuple(now.source(party, self.slot) for party in Party)
+        self._ladder_due = now.next_ladder(self.slot)
         self._sent = tuple(now.orders(party).sent_of_frame for party in Party)
         # The beam splitter keeps the number of photons, so the most efficient (port, mode) bounds
         # what is detected of the brightest pulses, whatever their phase.
@@ -178,11 +180,7 @@ class ClickStream:
         before, self._conditions = self._conditions, conditions
         darks, ceiling = self._cumulative_dark, self._ceiling
         self._shape_light()
-        if self._ceiling != ceiling:
-            # The process has no memory: it begins anew in the next slot.
-            self._point[ph.POINT_SLOT] = self.slot
-            self._point_fraction[0] = 0.0
-            self._draw_point()
+        self._begin_anew_if_not(ceiling)
         if not np.array_equal(self._cumulative_dark, darks):
             certain = self._photon_horizon(self.slot) if self.slot else 0
             self._state[av.DARK_TIME] = max(certain, 0)
@@ -197,6 +195,21 @@ class ClickStream:
             self._delays[party].drift_at(arm.drift_ps_per_s, self.slot)
         self._step()
 
+    def _begin_anew_if_not(self, ceiling: float) -> None:
+        """Draw the next point anew, from the next slot on, unless the ceiling is still this one."""
+        if self._ceiling != ceiling:
+            # The process has no memory.
+            self._point[ph.POINT_SLOT] = self.slot
+            self._point_fraction[0] = 0.0
+            self._draw_point()
+
+    def _take_ladders(self) -> None:
+        """Send by the ladders that begin in the next slot."""
+        if self.slot >= self._ladder_due:
+            ceiling = self._ceiling
+            self._shape_light()
+            self._begin_anew_if_not(ceiling)
+
     def _step(self) -> None:
         """Move the parties' light towards where it is to be, as far as goes in this slot."""
         for party in Party:
@@ -209,8 +222,8 @@ class ClickStream:
                 self._step_due[party] = self.slot + self._step_slots
 
     def _next_step(self) -> int:
-        """Slot in which light moves next; beyond all slots if it is where it is to be."""
-        return min(
+        """Slot in which light moves next, or is of another ladder; beyond all slots if it stays."""
+        moves = min(
             (
                 self._step_due[party]
                 for party in Party
@@ -218,6 +231,7 @@ class ClickStream:
             ),
             default=_MAX_TIME,
         )
+        return min(moves, self._ladder_due)
 
     def slots_before(self, time_ps: int) -> int:
         """Slots of the senders that begin before a time on the relay's clock, delays aside."""
@@ -239,6 +253,7 @@ class ClickStream:
         parts = []
         while (step := self._next_step()) < target:
             parts.append(self._advance(max(step, self.slot)))
+            self._take_ladders()
             self._step()
         parts.append(self._advance(target))
         if len(parts) == 1:
@@ -289,11 +304,11 @@ class ClickStream:
             end_slot,
             self._ceiling,
             np.uint64(link.seed),
-            link.alice.setting_thresholds(),
-            link.alice.z_thresholds(),
+            self._sources[Party.ALICE].setting_thresholds(),
+            self._sources[Party.ALICE].z_thresholds(),
             self._means_a,
-            link.bob.setting_thresholds(),
-            link.bob.z_thresholds(),
+            self._sources[Party.BOB].setting_thresholds(),
+            self._sources[Party.BOB].z_thresholds(),
             self._means_b,
             FRAME_SLOTS,
             *self._sent,

@@ -3,9 +3,10 @@
 A change is a JSON object. What a sender is told::
 
     {"sender": "alice", "delay_ps": -120.0, "attenuation_db": 3.0, "halted": true, "rate": 0.5,
-     "factors": {"mu": 1.1}}
+     "factors": {"mu": 1.1}, "ladders": {..}}
 
-any of them; ``{"senders": {"alice": {..}, "bob": {..}}}`` tells both. What nature does::
+any of them, ``ladders`` as in :mod:`.ladder_timetable`;
+``{"senders": {"alice": {..}, "bob": {..}}}`` tells both. What nature does::
 
     {"arm_a": {"eta": .., "delay_ps": .., "drift_ps_per_s": ..}, "arm_b": {..},
      "detectors": {"D0": {"dark_rate_hz": .., "efficiency": ..}},
@@ -29,7 +30,9 @@ from numpy.typing import NDArray
 from .channel import Arm
 from .choices import Party
 from .detector import Detector
+from .ladder_timetable import NEVER, LadderTimetable
 from .link import SimulatedLink
+from .source import Source
 
 __all__ = ["FRAME_SLOTS", "Conditions", "SenderOrders", "changed"]
 
@@ -56,6 +59,8 @@ class SenderOrders:
         It sends nothing.
     rate
         Share of the slots in which it sends, above 0.
+    ladders
+        By which ladder it sends which slots; None: the link's in all.
     factors
         By setting: what leaves, against what is declared. Not what anybody asks of a sender; it is
         what an error of its calibration, or a change that nobody told of, does.
@@ -71,6 +76,7 @@ class SenderOrders:
     halted: bool = False
     rate: float = 1.0
     factors: Mapping[str, float] = field(default_factory=dict)
+    ladders: LadderTimetable | None = None
 
     def __post_init__(self) -> None:
         for name in ("delay_ps", "attenuation_db", "rate"):
@@ -87,6 +93,13 @@ class SenderOrders:
         if not all(0.0 <= value <= MAX_FACTOR for value in factors.values()):
             raise ValueError(f"factors must lie in 0..{MAX_FACTOR:g}, got {factors}")
         object.__setattr__(self, "factors", factors)
+
+    def values(self) -> dict[str, Any]:
+        """Plain values, as it is told."""
+        out = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        ladders = out.pop("ladders")
+        out["factors"] = dict(self.factors)
+        return out if ladders is None else {**out, "ladders": ladders.values()}
 
     @property
     def sent_of_frame(self) -> int:
@@ -125,20 +138,42 @@ class Conditions:
         """Of one sender."""
         return self.alice if party is Party.ALICE else self.bob
 
-    def leaving(self, party: Party) -> NDArray[np.float64]:
+    def source(self, party: Party, slot: int) -> Source:
+        """What a sender chooses from in a slot."""
+        ladders = self.orders(party).ladders
+        held = None if ladders is None else ladders.at(slot)
+        if ladders is None or held is None:
+            return self.link.alice if party is Party.ALICE else self.link.bob
+        return ladders.sources[held[1]]
+
+    def next_ladder(self, slot: int) -> int:
+        """First slot after this one in which one of them sends by another ladder, or NEVER."""
+        told = [self.orders(party).ladders for party in Party]
+        return min((t.next_after(slot) for t in told if t is not None), default=NEVER)
+
+    def of_acquisition(self, acquisition: int) -> Conditions:
+        """What of these holds in an acquisition: no ladders that were told for another."""
+        kept = {
+            party.name.lower(): replace(self.orders(party), ladders=None)
+            for party in Party
+            if (told := self.orders(party).ladders) is not None and told.acquisition != acquisition
+        }
+        return replace(self, **kept) if kept else self
+
+    def leaving(self, party: Party, slot: int = 0) -> NDArray[np.float64]:
         """(settings,) float64: mean photon numbers before the sender's attenuator."""
-        source = self.link.alice if party is Party.ALICE else self.link.bob
+        source = self.source(party, slot)
         factors = self.orders(party).factors
         return source.intensities * np.array([factors.get(s.name, 1.0) for s in source.settings])
 
-    def arriving(self, party: Party) -> NDArray[np.float64]:
+    def arriving(self, party: Party, slot: int = 0) -> NDArray[np.float64]:
         """(settings,) float64: mean photon numbers that the relay would detect at efficiency 1."""
         arm = self.link.arm_a if party is Party.ALICE else self.link.arm_b
         orders = self.orders(party)
         if orders.halted:
-            return np.zeros(len(self.leaving(party)))
+            return np.zeros(len(self.leaving(party, slot)))
         scale: float = 10.0 ** (-orders.attenuation_db / 10.0) * arm.eta
-        return self.leaving(party) * scale
+        return self.leaving(party, slot) * scale
 
     def later_ps(self, party: Party) -> float:
         """By how much light comes later than with no delay of arm and sender."""
@@ -149,7 +184,7 @@ class Conditions:
         """All of it, in the form of a change."""
         link = self.link
         return {
-            "senders": {p.name.lower(): dataclasses.asdict(self.orders(p)) for p in Party},
+            "senders": {p.name.lower(): self.orders(p).values() for p in Party},
             "arm_a": {name: getattr(link.arm_a, name) for name in _ARM},
             "arm_b": {name: getattr(link.arm_b, name) for name in _ARM},
             "detectors": {d.name: {n: getattr(d, n) for n in _DETECTOR} for d in link.detectors},
@@ -204,6 +239,9 @@ def _orders(orders: SenderOrders, told: Mapping[str, Any]) -> SenderOrders:
     told = dict(told)
     if "factors" in told:
         told["factors"] = {**orders.factors, **_mapping(told["factors"], "factors")}
+    if "ladders" in told and told["ladders"] is not None:
+        ladders = LadderTimetable.parse(told["ladders"])
+        told["ladders"] = ladders if orders.ladders is None else orders.ladders.then(ladders)
     return replace(orders, **told)
 
 

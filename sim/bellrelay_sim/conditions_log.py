@@ -22,9 +22,11 @@ from numpy.typing import NDArray
 from .choices import Party
 from .clicks import Clicks, ClickStream
 from .conditions import Conditions, changed
+from .ladder_timetable import NEVER
 from .link import SimulatedLink
+from .source import Source
 
-__all__ = ["ConditionsLog", "ConditionsReader", "Held", "replayed"]
+__all__ = ["ConditionsLog", "ConditionsReader", "Held", "HeldSource", "replayed"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,15 @@ class Held:
     begin: bool
     utc_ns: int
     conditions: Conditions
+
+
+@dataclass(frozen=True)
+class HeldSource:
+    """What a sender chose from, from a slot on; name: of the ladder, empty for the link's own."""
+
+    slot: int
+    name: str
+    source: Source
 
 
 class ConditionsLog:
@@ -146,6 +157,30 @@ class ConditionsReader:
             for h, until in zip(held, ends, strict=True)
         ]
         return np.concatenate(parts)
+
+    def ladders(self, acquisition: int, party: Party, first: int, end: int) -> list[HeldSource]:
+        """What a sender chose from in [first, end), in order; the first begins at or before it.
+
+        Raises
+        ------
+        LookupError
+            Of this acquisition nothing is known.
+        """
+        held = self.of(acquisition)
+        if not held:
+            raise LookupError(f"of acquisition {acquisition} the twin has said nothing")
+        out: list[HeldSource] = []
+        for one, until in zip(held, [h.slot for h in held[1:]] + [end], strict=True):
+            ladders = one.conditions.orders(party).ladders
+            slot, until = one.slot, min(until, end)
+            while slot < until:
+                told = None if ladders is None else ladders.at(slot)
+                source = one.conditions.source(party, slot)
+                if not out or out[-1].source != source:
+                    out.append(HeldSource(slot, "" if told is None else told[1], source))
+                slot = NEVER if ladders is None else ladders.next_after(slot)
+        begun = [h for h in out if h.slot <= first]
+        return [*begun[-1:], *(h for h in out if first < h.slot < end)]
 
     def _parsed(self, line: bytes) -> Held:
         try:

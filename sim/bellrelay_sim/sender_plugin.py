@@ -6,13 +6,15 @@ light goes to one relay at a time: at every other one its sender is halted.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from .conditions_socket import tell_conditions
 
 __all__ = ["SimulatedSender", "sender_plugin"]
+
+_TABLE = ("s", "mu", "nu", "o", "p_s", "p_mu", "p_nu")
 
 
 class SimulatedSender:
@@ -56,6 +58,16 @@ class SimulatedSender:
         """Send to the relay that the light is directed to."""
         self._halted = False
         self._direct()
+
+    def set_ladders(self, relay_id: str, acquisition: int, ladders: Sequence[Any]) -> None:
+        """Send by these ladders, each from its slot on: with first_slot, name and ladder each."""
+        tables = {
+            one.name: {key: float(getattr(one.ladder, key)) for key in _TABLE} for one in ladders
+        }
+        begins = [[int(one.first_slot), one.name] for one in ladders]
+        told = {"acquisition": acquisition, "tables": tables, "from": begins}
+        if relay_id in self._relays:
+            self._tell_one(relay_id, ladders=told)
 
     def direct(self, relay_id: str) -> None:
         """Send to this relay; ValueError for one that the options do not name."""

@@ -3,10 +3,11 @@
 Options: ``link`` (a link file, or what one holds; default: the default link), ``seed`` (instead of
 the link's), ``acquisition`` (default 1; ``each`` of a twin with ``--acquisition-seeds``),
 ``removed`` (ranges [first, end) that the sender drops), ``conditions`` (what the twin writes with
-``--conditions-log``: slots in which the sender did not send are recorded as dropped, and its power
-monitor sees what its factors do), ``declared`` (parameters of the four-intensity protocol that it
-claims, where they are not the truth), ``reading_noise`` (relative, of its power monitor, which taps
-the light before the attenuator that a sender is told to set).
+``--conditions-log``: slots in which the sender did not send are recorded as dropped, its power
+monitor sees what its factors do, and it sent by the ladders that the twin was told), ``declared``
+(parameters of the four-intensity protocol that it claims, where they are not the truth),
+``reading_noise`` (relative, of its power monitor, which taps the light before the attenuator that a
+sender is told to set).
 
 The records say what was chosen. What left the source, the light's true statistics, stays in the
 simulation, but for what a power monitor would see of it.
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .choices import Party, SourceLog, acquisition_seed
-from .conditions_log import ConditionsReader
+from .conditions_log import ConditionsReader, HeldSource
 from .link_config import link_and_geometry, load_link
 from .source import Source, four_intensity
 
@@ -55,6 +56,16 @@ class SimulatedReading:
     setting: int
     mean: float
     variance: float = 0.0
+    ladder: str = ""
+
+
+@dataclass(frozen=True)
+class SimulatedLadder:
+    """By which ladder was sent from a slot on: (4,) float64 each."""
+
+    first_slot: int
+    intensities: NDArray[np.float64]
+    probabilities: NDArray[np.float64]
 
 
 class SimulatedSource:
@@ -133,8 +144,23 @@ class SimulatedSource:
             at = np.searchsorted(removed[:, 0], slots, side="right")
             if (slots[at > 0] < removed[at[at > 0] - 1, 1]).any():
                 raise LookupError("a slot lies in a range whose records the sender dropped")
-        chosen = self._log.choices_at(slots)
-        return SimulatedRecords(chosen.basis, chosen.intensity, chosen.bit)
+        return self._chosen(slots)
+
+    def _chosen(self, slots: NDArray[np.uint64]) -> SimulatedRecords:
+        basis, setting, bit = (np.empty(len(slots), np.uint8) for _ in range(3))
+        held = self._held(int(slots.min()), int(slots.max()) + 1) if len(slots) else []
+        begins = np.array([h.slot for h in held], np.uint64)
+        which = np.searchsorted(begins, slots, side="right") - 1
+        for i in np.unique(which):
+            at = which == i
+            chosen = replace(self._log, source=held[i].source).choices_at(slots[at])
+            basis[at], setting[at], bit[at] = chosen.basis, chosen.intensity, chosen.bit
+        return SimulatedRecords(basis, setting, bit)
+
+    def _held(self, first: int, end: int) -> list[HeldSource]:
+        if self._conditions is None:
+            return [HeldSource(0, "", self._log.source)]
+        return self._conditions.ladders(self._acquisition, self._log.party, first, end)
 
     def removed(self, first: int, end: int) -> NDArray[np.uint64]:
         """(k, 2) uint64 within [first, end); LookupError where it is not kept."""
@@ -166,27 +192,50 @@ class SimulatedSource:
         now = time.time_ns()
         times = list(range(self._measured_ns + _READING_NS, now + 1, _READING_NS))
         self._measured_ns = times[-1] if times else self._measured_ns
-        truth = np.array([self._leaving(at) for at in times]).reshape(len(times), len(_SETTINGS))
-        means = truth * self._random.normal(1.0, self._noise, truth.shape)
         return [
-            SimulatedReading(at, setting, float(mean))
-            for at, row in zip(times, means, strict=True)
-            for setting, mean in enumerate(row)
+            SimulatedReading(at, setting, float(mean), ladder=name)
+            for at in times
+            for name, truth in self._leaving(at).items()
+            for setting, mean in enumerate(
+                truth * self._random.normal(1.0, self._noise, len(_SETTINGS))
+            )
         ]
 
-    def _leaving(self, utc_ns: int) -> NDArray[np.float64]:
-        """(4,) float64: photons per pulse that left the source at a time."""
+    def _leaving(self, utc_ns: int) -> dict[str, NDArray[np.float64]]:
+        """By name of the ladder, (4,) float64: photons per pulse that left the source about then.
+
+        The light's pace is not ours: it is taken for sent by every ladder that it was told.
+        """
+        party = self._log.party
         held = [] if self._conditions is None else self._conditions.held()
         for one in reversed(held):
             if one.utc_ns <= utc_ns:
-                return one.conditions.leaving(self._log.party)
-        return self._log.source.intensities
+                ladders = one.conditions.orders(party).ladders
+                begins = () if ladders is None else ladders.begins
+                slots = {name: slot for slot, name in begins}
+                out = {name: one.conditions.leaving(party, slot) for name, slot in slots.items()}
+                return {"": one.conditions.leaving(party, -1), **out}
+        return {"": self._log.source.intensities}
 
     def _require_kept(self, first: int, end: int) -> None:
         if first < self._forgotten:
             raise LookupError(f"slots before {self._forgotten} are forgotten, {first} is asked for")
         if end > _END:
             raise LookupError(f"slots up to {_END} are recorded, {end - 1} is asked for")
+
+
+class ChangingSource(SimulatedSource):
+    """One whose sender may be told other ladders under way."""
+
+    def ladders(self, first: int, end: int) -> list[SimulatedLadder]:
+        """By which ladders [first, end) was sent; LookupError where it is not kept."""
+        self._require_kept(first, end)
+        out = []
+        for held in self._held(first, end):
+            source = held.source if held.name else self._declared
+            probabilities = np.array([s.probability for s in source.settings])
+            out.append(SimulatedLadder(held.slot, source.intensities, probabilities))
+        return out
 
 
 def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], SimulatedSource]:
@@ -246,7 +295,8 @@ def simulation_plugin(options: Mapping[str, Any], role: str) -> Callable[[int], 
                 f"acquisition {wanted}: the simulation sends the same light in each, "
                 f"and has records of {only} alone"
             )
-        return SimulatedSource(own, wanted, declared, removed, noise, reader)
+        kind = SimulatedSource if reader is None else ChangingSource
+        return kind(own, wanted, declared, removed, noise, reader)
 
     return open_log
 

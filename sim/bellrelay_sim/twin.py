@@ -163,6 +163,7 @@ class Twin:
             seed = acquisition_seed(link.seed, acquisition)
             link = dataclasses.replace(link, seed=seed)
         changing = self._told_of is not None
+        self._conditions = self._conditions.of_acquisition(acquisition)
         self._stimulus = Stimulus(link, self._slots, changing=changing)
         if changing:
             self._stimulus.stream.change(self._conditions)
@@ -176,6 +177,8 @@ class Twin:
         conditions, refused = self._told_of.receive(self._conditions)
         for reason in refused:
             self._tell({"event": "conditions-refused", "reason": reason})
+        if self._acquisition is not None:
+            conditions = conditions.of_acquisition(self._acquisition)
         if conditions == self._conditions:
             return
         self._conditions = conditions
