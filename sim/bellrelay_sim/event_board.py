@@ -203,7 +203,10 @@ class EventBoard:
     @property
     def acquisition(self) -> int | None:
         """Id of the acquisition that is about to begin or runs; None where there is none."""
-        return self._acquisition if self._state in (State.ARMED, State.RUNNING) else None
+        if self._state not in (State.ARMED, State.RUNNING):
+            return None
+        # What the host wrote, which it cannot change meanwhile.
+        return self.registers.value("acquisition") & 0xFFFF_FFFF
 
     def stall(self, clocks: int) -> None:
         """The other end of the link takes nothing in the next so many clocks."""
