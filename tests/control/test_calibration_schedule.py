@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bellrelay.control.calibration_bench import TagTap
+from bellrelay.control.calibration_orders import OrderBox, OrderUnanswered
+from bellrelay.control.calibration_runner import CannotUndo
 from bellrelay.control.calibration_schedule import Schedule, in_window, next_opening_s
-from bellrelay.control.scheduled_calibration import ScheduledCalibration
+from bellrelay.control.scheduled_calibration import Ran, ScheduledCalibration
 from bellrelay.relay.board import Phase
 from bellrelay.relay.config import CalibrationSettings, check_config
 from bellrelay.settings.model import ConfigError
@@ -92,6 +96,8 @@ class Runner:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.ran: list[tuple[str, str]] = []
+        self.asked: list[tuple[dict[str, Any], bool, str]] = []
+        self.session: Any = None
         self.last: dict[str, int] = {}
         self.bad: set[str] = set()
         self.broken: set[str] = set()
@@ -102,21 +108,36 @@ class Runner:
     def last_run_ns(self, step: str) -> int | None:
         return self.last.get(step)
 
-    def run(self, step: str, why: str, cancelled: Callable[[], bool]) -> tuple[bool, str]:
+    def run(
+        self,
+        step: str,
+        why: str,
+        cancelled: Callable[[], bool],
+        changed: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
+        author: str = "",
+    ) -> Ran:
         assert not cancelled()
         self.ran.append((step, why))
+        self.asked.append((dict(changed or {}), keep, author))
         if step in self.broken:
             raise RuntimeError("a fault of the program")
         if step in self.bad:
-            return False, "no light"
+            return Ran(False, "no light", 1)
         self.last[step] = int(self._clock() * 1e9)
-        return True, "fine"
+        return Ran(True, "fine", 1)
+
+    def take_back(self, number: int, author: str) -> Ran:
+        if number == 9:
+            raise CannotUndo("it changed nothing")
+        return Ran(True, f"{number} is undone", 2)
 
 
 class Relay:
     """A companion, its session and its clock; `pass_s` lets time pass, a round a minute."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, directory: Path, **settings: Any) -> None:
         self.now = MIDNIGHT
         self.runner = Runner(lambda: self.now)
         self.events: list[Mapping[str, Any]] = []
@@ -125,8 +146,8 @@ class Relay:
         self.session = SimpleNamespace(
             phase=Phase.RUNNING, account=self.account, publish=self.events.append
         )
-        checked = CalibrationSettings(directory="calibrations", **settings)  # type: ignore[arg-type]
-        self.companion = ScheduledCalibration(checked, self.runner, lambda: self.now)
+        checked = CalibrationSettings(directory=directory, **settings)
+        self.companion = ScheduledCalibration(checked, self.runner, TagTap(), lambda: self.now)
         self.companion._session = self.session  # type: ignore[assignment]
 
     def pass_s(self, seconds: float, step_s: float = 60.0) -> None:
@@ -141,15 +162,15 @@ class Relay:
         return [(event["what"], tuple(event["steps"])) for event in self.events]
 
 
-def test_at_the_start_the_steps_run_in_their_order_and_once() -> None:
-    relay = Relay(at_start=("tdc", "hom"))
+def test_at_the_start_the_steps_run_in_their_order_and_once(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, at_start=("tdc", "hom"))
     relay.pass_s(300)
     assert relay.runner.ran == [("tdc", "at start"), ("hom", "at start")]
     assert relay.told == [("begun", ("hom",)), ("ended", ("hom",))]
 
 
-def test_a_board_that_does_not_acquire_is_waited_for() -> None:
-    relay = Relay(at_start=("tdc",))
+def test_a_board_that_does_not_acquire_is_waited_for(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, at_start=("tdc",))
     relay.session.phase = Phase.LOST
     relay.pass_s(300)
     assert relay.runner.ran == []
@@ -158,8 +179,10 @@ def test_a_board_that_does_not_acquire_is_waited_for() -> None:
     assert relay.runner.ran == [("tdc", "at start")]
 
 
-def test_what_disturbs_is_announced_first_and_the_rest_is_not() -> None:
-    relay = Relay(every=({"steps": ("dark", "hom", "gate-scan"), "hours": 10.0},), announce_s=600.0)
+def test_what_disturbs_is_announced_first_and_the_rest_is_not(tmp_path: Path) -> None:
+    relay = Relay(
+        tmp_path, every=({"steps": ("dark", "hom", "gate-scan"), "hours": 10.0},), announce_s=600.0
+    )
     relay.pass_s(60)
     assert relay.runner.ran == [("dark", "due")]
     assert relay.told == [("announced", ("hom", "gate-scan"))]
@@ -182,8 +205,9 @@ def test_what_disturbs_is_announced_first_and_the_rest_is_not() -> None:
     assert len(relay.runner.ran) == 6
 
 
-def test_a_busy_link_makes_it_wait_but_not_for_ever() -> None:
+def test_a_busy_link_makes_it_wait_but_not_for_ever(tmp_path: Path) -> None:
     relay = Relay(
+        tmp_path,
         every=({"steps": ("hom",), "hours": 1000.0},),
         defer_above_per_s=100.0,
         defer_hours=5.0,
@@ -201,15 +225,18 @@ def test_a_busy_link_makes_it_wait_but_not_for_ever() -> None:
     assert relay.companion.status()["deferred"] == ""
     assert relay.companion.status()["overdue"] == []
     quiet = Relay(
-        every=({"steps": ("hom",), "hours": 1000.0},), defer_above_per_s=100.0, announce_s=0.0
+        tmp_path / "quiet",
+        every=({"steps": ("hom",), "hours": 1000.0},),
+        defer_above_per_s=100.0,
+        announce_s=0.0,
     )
     quiet.per_s = 50.0
     quiet.pass_s(300)
     assert quiet.runner.ran == [("hom", "due, announced")]
 
 
-def test_a_step_that_fails_is_told_and_tried_again_an_hour_later() -> None:
-    relay = Relay(every=({"steps": ("dark", "deskew"), "hours": 24.0},))
+def test_a_step_that_fails_is_told_and_tried_again_an_hour_later(tmp_path: Path) -> None:
+    relay = Relay(tmp_path, every=({"steps": ("dark", "deskew"), "hours": 24.0},))
     relay.runner.bad.add("dark")
     relay.runner.broken.add("deskew")
     relay.pass_s(0.9 * HOUR)
@@ -234,15 +261,17 @@ def test_a_step_that_fails_is_told_and_tried_again_an_hour_later() -> None:
     assert {s.labels["step"] for s in age} == {"dark", "deskew"}
 
 
-def test_its_thread_ends_with_the_daemon_though_a_step_runs() -> None:
+def test_its_thread_ends_with_the_daemon_though_a_step_runs(tmp_path: Path) -> None:
     entered = threading.Event()
-    relay = Relay(at_start=("tdc",))
+    relay = Relay(tmp_path, at_start=("tdc",))
 
-    def until_cancelled(step: str, why: str, cancelled: Callable[[], bool]) -> tuple[bool, str]:
+    def until_cancelled(
+        step: str, why: str, cancelled: Callable[[], bool], *_: Any, **__: Any
+    ) -> Ran:
         entered.set()
         while not cancelled():
             threading.Event().wait(0.005)
-        return False, "stopped"
+        return Ran(False, "stopped")
 
     relay.runner.run = until_cancelled  # type: ignore[method-assign]
     relay.companion.start(relay.session)  # type: ignore[arg-type]
@@ -250,6 +279,31 @@ def test_its_thread_ends_with_the_daemon_though_a_step_runs() -> None:
     assert relay.companion.status()["running"] == "tdc"
     relay.companion.stop()
     assert relay.companion.status()["running"] is None
+
+
+def test_what_somebody_asks_for_is_run_and_answered(tmp_path: Path) -> None:
+    relay = Relay(tmp_path)
+    box = OrderBox(tmp_path)
+    assert not box.served()
+    relay.companion.start(relay.session)  # type: ignore[arg-type]
+    try:
+        while not box.served():
+            threading.Event().wait(0.01)
+        order = {"steps": ["hom", "dark"], "changed": {"points": 9}, "keep": False, "author": "eve"}
+        answer = box.ask(order)
+        assert [r["ok"] for r in answer["ran"]] == [True, True]
+        assert relay.runner.asked[-1] == ({"points": 9}, False, "eve")
+        assert relay.told == [("begun", ("hom",)), ("ended", ("hom",))]
+        relay.runner.bad.add("dark")
+        assert len(box.ask({"steps": ["dark", "hom"]})["ran"]) == 1
+        assert box.ask({"undo": 3})["ran"][0]["text"] == "3 is undone"
+        assert box.ask({"undo": 9})["error"] == "it changed nothing"
+        assert box.ask({"nonsense": 1})["error"] == "'steps'"
+        assert not OrderBox(tmp_path).serve()
+    finally:
+        relay.companion.stop()
+    with pytest.raises(OrderUnanswered, match="has ended"):
+        box.ask({"steps": ["hom"]})
 
 
 @pytest.mark.parametrize("window", ["2-4", "02:00-24:00", "02:60-03:00", "02:00-02:00", 2, "x"])

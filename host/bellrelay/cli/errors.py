@@ -16,6 +16,10 @@ from bellrelay.cli.exits import ExitCode
 EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.cli.board_flash.FlashFailed": ExitCode.CHECK_FAILED,
     "bellrelay.cli.board_flash.ProgrammerMissing": ExitCode.MISSING_EXTRA,
+    "bellrelay.control.calibration_bench.BenchError": ExitCode.CHECK_FAILED,
+    "bellrelay.control.calibration_orders.OrderUnanswered": ExitCode.CHECK_FAILED,
+    "bellrelay.control.calibration_records.RecordsError": ExitCode.STORAGE,
+    "bellrelay.control.calibration_runner.CannotUndo": ExitCode.CHECK_FAILED,
     "bellrelay.control.firmware_image.ImageUnusable": ExitCode.CHECK_FAILED,
     "bellrelay.control.firmware_store.JournalBroken": ExitCode.STORAGE,
     "bellrelay.control.firmware_store.StoreBusy": ExitCode.STORAGE,

@@ -40,6 +40,7 @@ VERBS = (
     Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
     Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
+    Verb("calibrate", "Calibration steps of a relay, their records, and what takes them back."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("plan", "Options for a network: key of every pair, cost and work."),
     Verb("tags", "Recorded time tags: info, convert, histogram, coincidences, Bell outcomes."),

@@ -24,7 +24,20 @@ def relay_companions(
     """
     config = settings.config
     companions: list[Companion] = []
+    if config.calibration is not None:
+        from bellrelay.control.calibration_bench import TagTap
+        from bellrelay.control.calibration_runner import CalibrationRunner
+        from bellrelay.control.calibration_steps import calibration_steps
+        from bellrelay.control.scheduled_calibration import ScheduledCalibration
+
+        tap = TagTap()
+        runner = CalibrationRunner(settings, calibration_steps(), tap)
+        companions.append(ScheduledCalibration(config.calibration, runner, tap))
     page = None
+    if config.tracking is not None:
+        from bellrelay.control.relay_tracking import RelayTracking
+
+        companions.append(RelayTracking(config))
     if view or config.view is not None:
         from bellrelay.observe.live_view import LiveView
         from bellrelay.relay.config import ViewSettings

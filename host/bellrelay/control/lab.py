@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from importlib.metadata import entry_points
-from typing import Any, TypeVar
+from typing import Any
 
 from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.model import FileModel
@@ -20,7 +20,6 @@ from .lab_devices import KINDS
 __all__ = ["GROUP", "Lab"]
 
 GROUP = "bellrelay.lab"
-_Device = TypeVar("_Device")
 
 
 class Lab:
@@ -64,8 +63,14 @@ class Lab:
         """What each device is, by name."""
         return {name: _kinds(device) for name, device in self._devices.items()}
 
-    def device(self, name: str, kind: type[_Device]) -> _Device:
-        """A device by its name.
+    def any_device(self, name: str) -> object:
+        """A device by its name, of whatever kind. ConfigError: there is none."""
+        if name not in self._devices:
+            raise self._config.error(f"lab.{name}", None, ", ".join(self._devices) or "a device")
+        return self._devices[name]
+
+    def device(self, name: str, kind: type) -> Any:
+        """A device by its name and kind, one of :data:`~.lab_devices.KINDS`: of that protocol.
 
         Raises
         ------

@@ -1,9 +1,10 @@
 """The calibrations of a relay by the clock: run, announced where they disturb, deferred, reported.
 
-A companion of the relay's daemon with one thread. Steps that leave key generation alone are run as
-they are due. Those that disturb it are announced first, for ``announce_s``, as an event of the
-announcement stream and in /health; while the link is busy by the configuration's rule they wait, at
-most ``defer_hours`` after they were due. What is overdue is told until it has ended well.
+A companion of the relay's daemon with one thread, which also runs what somebody asks for. Steps
+that leave key generation alone are run as they are due. Those that disturb it are announced first,
+for ``announce_s``, as an event of the announcement stream and in /health; while the link is busy by
+the configuration's rule they wait, at most ``defer_hours`` after they were due. What is overdue is
+told until it has ended well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
@@ -20,9 +21,11 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from bellrelay.relay.board import BoardSession, Phase
 from bellrelay.relay.config import CalibrationSettings
 
+from .calibration_bench import TagTap
+from .calibration_orders import OrderBox
 from .calibration_schedule import Due, Schedule
 
-__all__ = ["ScheduledCalibration", "StepRunner"]
+__all__ = ["Ran", "ScheduledCalibration", "StepRunner"]
 
 _ROUND_S = 1.0
 _AGAIN_S = 3600.0
@@ -31,8 +34,19 @@ _NS = 1_000_000_000
 _log = structlog.get_logger(__name__)
 
 
+class Ran(NamedTuple):
+    """How a run ended, with a line for people, and its record."""
+
+    ok: bool
+    text: str
+    record: int | None = None
+
+
 class StepRunner(Protocol):
     """Calibration steps by their names, as the schedule needs them."""
+
+    session: BoardSession | None
+    """Of the board that is calibrated, once it acquires."""
 
     def disturbs(self, step: str) -> bool:
         """Whether key generation suffers while it is run."""
@@ -42,8 +56,25 @@ class StepRunner(Protocol):
         """UTC: when it last ended well, by its records; None if it never has."""
         ...
 
-    def run(self, step: str, why: str, cancelled: Callable[[], bool]) -> tuple[bool, str]:
-        """Run it, and whether it ended well, with a line for people. Blocks."""
+    def run(
+        self,
+        step: str,
+        why: str,
+        cancelled: Callable[[], bool],
+        changed: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
+        author: str = "",
+    ) -> Ran:
+        """Run it. Blocks.
+
+        changed : options beside the configuration's. keep : whether what it changes comes into
+        force.
+        """
+        ...
+
+    def take_back(self, number: int, author: str) -> Ran:
+        """Undo what a record changed."""
         ...
 
 
@@ -65,6 +96,8 @@ class ScheduledCalibration:
         The relay's ``calibration``.
     runner
         Runs the steps.
+    tap
+        Gets the board's raw tags.
     clock
         UTC in seconds.
     """
@@ -75,8 +108,12 @@ class ScheduledCalibration:
         self,
         settings: CalibrationSettings,
         runner: StepRunner,
+        tap: TagTap,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._tap = tap
+        self._orders = OrderBox(settings.directory)
+        self._serving = False
         self._settings = settings
         self._runner = runner
         self._clock = clock
@@ -100,7 +137,7 @@ class ScheduledCalibration:
         return {}
 
     def start(self, session: BoardSession) -> None:
-        self._session = session
+        self._session = self._runner.session = session
         self._thread = threading.Thread(target=self._run, name="calibration", daemon=True)
         self._thread.start()
 
@@ -108,9 +145,11 @@ class ScheduledCalibration:
         self._closing.set()
         if self._thread is not None:
             self._thread.join()
+        self._orders.close()
+        self._serving = False
 
     def raw_tags(self, payload: bytes) -> None:
-        pass
+        self._tap.take(payload)
 
     def status(self) -> Mapping[str, Any]:
         now = self._clock()
@@ -170,11 +209,14 @@ class ScheduledCalibration:
         """Look once; steps that begin are run before it returns."""
         now = self._clock()
         self._measure(now)
+        self._serving = self._serving or self._orders.serve()
         if self._session is None or self._session.phase is not Phase.RUNNING:
             return
         while self._at_start and not self._closing.is_set():
             # Nobody counts on a relay that has just come up: no announcement.
             self._step(self._at_start.pop(0), "at start")
+        if self._serving:
+            self._obey()
         ready = [due for due in self._schedule.ready(now) if self._may_again(due.step, now)]
         for due in ready:
             if not self._runner.disturbs(due.step) and not self._closing.is_set():
@@ -220,25 +262,59 @@ class ScheduledCalibration:
         ended = self._ended.get(step)
         return ended is None or ended.ok or now - ended.utc_s >= _AGAIN_S
 
-    def _step(self, step: str, why: str) -> None:
+    def _obey(self) -> None:
+        """What somebody asks for is run at once: it is his to say that it disturbs nobody."""
+        while not self._closing.is_set() and (taken := self._orders.take()) is not None:
+            key, order = taken
+            try:
+                ran = self._ordered(order)
+                answer: dict[str, Any] = {"ran": [r._asdict() for r in ran], "error": None}
+            except Exception as error:
+                answer = {"ran": [], "error": str(error) or type(error).__name__}
+            self._orders.answer(key, answer)
+
+    def _ordered(self, order: Mapping[str, Any]) -> list[Ran]:
+        author = str(order.get("author", "somebody"))
+        if "undo" in order:
+            return [self._runner.take_back(int(order["undo"]), author)]
+        out = []
+        for step in order["steps"]:
+            changed, keep = order.get("changed") or {}, bool(order.get("keep", True))
+            out.append(self._step(step, "asked for", changed, keep=keep, author=author))
+            if not out[-1].ok:
+                break
+        return out
+
+    def _step(
+        self,
+        step: str,
+        why: str,
+        changed: Mapping[str, Any] | None = None,
+        *,
+        keep: bool = True,
+        author: str = "schedule",
+    ) -> Ran:
         disturbs = self._runner.disturbs(step)
         with self._lock:
             self._running = step
         if disturbs:
             self._tell("begun", steps=[step])
         try:
-            ok, text = self._runner.run(step, why, self._closing.is_set)
+            ran = self._runner.run(
+                step, why, self._closing.is_set, changed, keep=keep, author=author
+            )
         except Exception as error:
             # A step that breaks must not take the schedule with it.
-            ok, text = False, f"{type(error).__name__}: {error}"
-        ended = _Ended(self._clock(), ok, text)
+            ran = Ran(False, f"{type(error).__name__}: {error}")
+        ended = _Ended(self._clock(), ran.ok, ran.text)
         with self._lock:
             self._running = None
             self._ended[step] = ended
-        say = _log.info if ok else _log.warning
-        say("calibration", step=step, why=why, ok=ok, text=text)
+        say = _log.info if ran.ok else _log.warning
+        say("calibration", step=step, why=why, **ran._asdict())
         if disturbs:
-            self._tell("ended", steps=[step], ok=ok)
+            self._tell("ended", steps=[step], ok=ran.ok)
+        return ran
 
     def _tell(self, what: str, **values: Any) -> None:
         """To consumers, in the announcement stream, and to people."""

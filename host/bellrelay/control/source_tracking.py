@@ -133,6 +133,9 @@ class SourceTracking:
             p.delay_ps,
         )
         self.now_s = p.at_s
+        # By setting, since the intensities are as they are: slots, and clicks in them.
+        self._sent: NDArray[np.float64] = np.empty(0)
+        self._by_setting = np.zeros((2, 0), np.int64)
         self._end_slot = round(p.at_s * 1e12 / s.slot_period_ps)
         self._window: _Window | None = None
 
@@ -225,6 +228,10 @@ class SourceTracking:
             bin_ps=s.bin_ps,
             period_ps=round(s.slot_period_ps),
         )
+        if not np.array_equal(self._sent, intensities):
+            self._sent = intensities
+            self._by_setting = np.zeros((2, len(intensities)), np.int64)
+        self._by_setting += (table.slots, table.counts.sum(axis=1))
         window = self._window
         if window is None or not np.array_equal(window.intensities, intensities):
             window = self._window = _Window(sent.first_slot, table, intensities, s.window_s)
@@ -298,6 +305,11 @@ class SourceTracking:
             "limited": servo.limited,
             "commanded_ps": servo.delay_ps,
             "counts": asdict(self.counts),
+            "by_setting": {
+                "sent": self._sent.tolist(),
+                "slots": self._by_setting[0].tolist(),
+                "clicks": self._by_setting[1].tolist(),
+            },
         }
 
 

@@ -24,6 +24,8 @@ from bellrelay.settings.model import (
 )
 from bellrelay.wire.outcomes import Encoding, pattern_table
 
+from .tracking_settings import TrackingSettings
+
 __all__ = [
     "ConfigError",
     "Detector",
@@ -241,6 +243,10 @@ class CalibrationSettings(Model):
     every: tuple[EverySettings, ...] = Field(
         default=(), description="steps that are run again and again"
     )
+    steps: dict[Name, dict[str, Any]] = Field(
+        default={},
+        description="options of steps, by the step's name: docs/reference/calibration.md",
+    )
     announce_s: Annotated[float, between(0.0, 86400.0, "s")] = Field(
         default=60.0, description="so long before steps that disturb key generation it is announced"
     )
@@ -317,6 +323,7 @@ class RelayConfig(FileModel):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
+    tracking: TrackingSettings | None = None
     calibration: CalibrationSettings | None = None
     view: ViewSettings | None = None
     firmware: FirmwareSettings | None = None
@@ -347,6 +354,7 @@ class RelayConfig(FileModel):
             out.append(("windows.late", list(late), "a window that is not empty with time-bin"))
         elif late[0] < early[1]:
             out.append(("windows.late", list(late), f"start at or after early's end, {early[1]}"))
+        out += self._tracking_faults(period)
         if self.phase_ps >= period:
             out.append(("phase_ps", self.phase_ps, f"0 to {period - 1} ps, less than the slot"))
         try:
@@ -368,6 +376,35 @@ class RelayConfig(FileModel):
                     "at least two files",
                 )
             )
+        return out
+
+    def _tracking_faults(self, period: int) -> list[tuple[str, object, str]]:
+        tracking = self.tracking
+        if tracking is None:
+            return []
+        out: list[tuple[str, object, str]] = []
+        seconds = self.histogram.period_s
+        if not 0.01 <= seconds <= 10.0:
+            out.append(("histogram.period_s", seconds, "0.01 to 10 s with tracking"))
+        if self.histogram.bin_ps * 1024 < period:
+            need = f"a histogram that spans the slot of {period} ps, with tracking"
+            out.append(("histogram.bin_ps", self.histogram.bin_ps, need))
+        centres = tracking.centres_ps
+        pulses = 1 if self.encoding == "polarisation" else 2
+        if centres is not None and (
+            len(centres) != pulses or not all(0 <= c < period for c in centres)
+        ):
+            out.append(("tracking.centres_ps", list(centres), f"{pulses} in the slot of {period}"))
+        if tracking.sync is not None and tracking.sync.position_ps >= period:
+            value = tracking.sync.position_ps
+            out.append(("tracking.sync.position_ps", value, f"0 to {period - 1} ps"))
+        if tracking.slots is not None and tracking.slots.length:
+            if not self.raw_tags.stream:
+                out.append(("raw_tags.stream", False, "true with tracking.slots"))
+            try:
+                tracking.slots.schedule()
+            except ValueError as error:
+                out.append(("tracking.slots", tracking.slots.model_dump(), str(error)))
         return out
 
 

@@ -1,0 +1,140 @@
+"""The calibration step `decoy`: the ratios of the senders' settings against their declaration.
+
+What was measured is asked of the endpoints, which alone know what was sent: by their power
+monitors, and by the clicks in tracking slots that the relay has published.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from bellrelay.settings.model import Model, allowed, between
+
+from .calibration_bench import Bench
+from .calibration_step import StepFailed, StepResult
+from .decoy_check import DecoyCheck, DecoyVerdict, check_clicks, check_readings
+from .endpoint_health import ask_endpoint
+
+__all__ = ["DecoyOptions", "DecoyStep", "checks_of"]
+
+_URL = r"^https?://"
+
+
+class DecoyOptions(Model):
+    """Options of the step."""
+
+    alice: str | None = Field(default=None, pattern=_URL, description="URL of Alice's /health")
+    bob: str | None = Field(default=None, pattern=_URL, description="URL of Bob's /health")
+    deviation: Annotated[float, between(0.0, 0.1)] = Field(
+        default=0.01,
+        description="relative deviation of each intensity that the endpoints declare "
+        "(`alice.deviation`, `bob.deviation` of their YAML)",
+    )
+
+    @model_validator(mode="after")
+    def _somebody(self) -> DecoyOptions:
+        if self.alice is None and self.bob is None:
+            raise allowed("alice, bob or both")
+        return self
+
+
+class DecoyStep:
+    """See :mod:`.decoy_check`. It changes nothing: what to do about it is told."""
+
+    name = "decoy"
+    about = "ratios of signal and decoy intensities, as measured, against the declaration"
+    disturbs = False
+    options: type[Model] = DecoyOptions
+
+    def run(self, bench: Bench, options: DecoyOptions) -> StepResult:
+        """See :class:`~.calibration_step.Step`."""
+        found: dict[str, list[DecoyCheck]] = {}
+        for who, url in (("alice", options.alice), ("bob", options.bob)):
+            if url is not None:
+                found[who] = checks_of(ask_endpoint(url), who, options.deviation)
+                for check in found[who]:
+                    bench.tell(f"{who}: {check.line()}")
+        flat = [(who, check) for who, checks in found.items() for check in checks]
+        bad = [(who, c) for who, c in flat if c.verdict is DecoyVerdict.DEVIATES]
+        unsure = [who for who, checks in found.items() if not _confirmed(checks)]
+        if bad:
+            text = "; ".join(f"{who} {check.line()}" for who, check in bad)
+            text += ": docs/runbooks/decoy-misconfigured.md"
+        elif unsure:
+            text = f"not decided for {', '.join(unsure)}: wait for more counts or readings"
+        else:
+            text = f"confirmed for {', '.join(found)}"
+        return StepResult(
+            not bad and not unsure,
+            text,
+            {who: [check.as_json() for check in checks] for who, checks in found.items()},
+            draw=lambda path: _draw(path, flat),
+        )
+
+
+def checks_of(status: Mapping[str, Any], who: str, deviation: float) -> list[DecoyCheck]:
+    """All that an endpoint's status allows.
+
+    Raises
+    ------
+    StepFailed
+        It is another endpoint's, or nothing was measured.
+    """
+    if status.get("role") != who:
+        raise StepFailed(f"the endpoint that was asked for {who} is {status.get('role')}")
+    out, why = [], []
+    try:
+        totals = status.get("intensities") or []
+        out.append(
+            check_readings(
+                [t["readings"] for t in totals],
+                [t["sum"] / t["readings"] if t["readings"] else math.nan for t in totals],
+                [t["relative_variance"] or 0.0 for t in totals],
+                [t["declared"] for t in totals],
+                deviation,
+            )
+        )
+    except ValueError as error:
+        why.append(f"power monitor: {error}")
+    counts = (status.get("tracking") or {}).get("by_setting")
+    if counts is None:
+        why.append("tracking slots: none, or the endpoint does not follow them")
+    else:
+        try:
+            out.append(check_clicks(counts["slots"], counts["clicks"], counts["sent"], deviation))
+        except ValueError as error:
+            why.append(f"tracking slots: {error}")
+    if not out:
+        raise StepFailed(f"{who}: nothing measured yet ({'; '.join(why)})")
+    return out
+
+
+def _confirmed(checks: list[DecoyCheck]) -> bool:
+    return any(check.verdict is DecoyVerdict.CONFIRMED for check in checks)
+
+
+def _draw(path: Path, flat: list[tuple[str, DecoyCheck]]) -> None:
+    """How far each ratio is off, with three standard errors, and what is allowed, to a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    rows = [(f"{who} {r.setting}/s\n{c.way}", r, c) for who, c in flat for r in c.ratios]
+    for at, (_, ratio, check) in enumerate(rows):
+        bound = 200.0 * check.allowed / (1.0 - check.allowed)
+        axes.bar(at, 2 * bound, bottom=-bound, width=0.8, color="C2", alpha=0.15)
+        error = 300.0 * ratio.sigma / ratio.declared
+        colour = {"deviates": "C3", "confirmed": "C2"}.get(str(ratio.verdict), "C1")
+        axes.errorbar([at], [100.0 * ratio.off], [error], fmt="o", color=colour, capsize=3)
+    axes.axhline(0.0, color="k", lw=0.7)
+    axes.set_xticks(range(len(rows)), [label for label, _, _ in rows], fontsize="x-small")
+    axes.set_ylabel("ratio to the signal, measured over declared, less 1 (%)")
+    axes.grid(axis="y", alpha=0.3)
+    figure.savefig(path, dpi=120)
