@@ -42,6 +42,14 @@ def config(folder: Path, **watch: Any) -> EndpointConfig:
             "peer_id": "bob-1",
             "role": "alice",
             "relay": {"id": "charlie-1", "unix_socket": str(folder / "announcements")},
+            "secondaries": [
+                {
+                    "id": "charlie-2",
+                    "unix_socket": str(folder / "more"),
+                    "source": {"plugin": "simulation", "seed": 2},
+                }
+            ],
+            "sender": {"plugin": "simulation", "relays": {}},
             "peer": {"listen": "127.0.0.1:0", "name": "bob-1", "tls": TLS},
             "source": {"plugin": "simulation"},
             "alice": LADDER,
@@ -82,11 +90,16 @@ class Stage:
             SimpleNamespace(resynchronise=self._noted("re-sync")),
             SimpleNamespace(recalibrate=self._noted("recalibrate")),
         )
+        self.versions = SimpleNamespace(roll_back=self._roll_back)
         self.account = SimpleNamespace(status=lambda: {"bits": 10**6})
         self.pipeline = SimpleNamespace(status=lambda: {"in_work": []})
         self.relays = SimpleNamespace(
             active="charlie-1", fail_over=self._fail_over, quarantine=self._quarantine
         )
+
+    def _roll_back(self, reason: str, author: str) -> Any:
+        self.asked.append(("roll-back", (reason, author)))
+        return SimpleNamespace(number=3)
 
     def _noted(self, what: str) -> Callable[..., Any]:
         async def do(*how: str) -> str:
@@ -99,7 +112,7 @@ class Stage:
         self.asked.append(("fail-over", why))
         self.relays.active = "charlie-2"
 
-    def _quarantine(self, relay_id: str, why: str) -> None:
+    async def _quarantine(self, relay_id: str, why: str) -> None:
         self.asked.append(("quarantine", relay_id))
 
     def status(self) -> dict[str, Any]:
@@ -111,7 +124,12 @@ class Stage:
 
     def of_endpoint(self, party: int) -> dict[str, Any]:
         own = self.now.endpoints[party] or {}
-        each = {r: {"connected": own["relay"]["connected"]} for r in ("charlie-1", *self.others)}
+        each: dict[str, Any] = {
+            r: {"connected": own["relay"]["connected"], "quarantine": None}
+            for r in ("charlie-1", *self.others)
+        }
+        if own["quarantined"]:
+            each["charlie-1"]["quarantine"] = {"cause": "duplicate-slot"}
         return {**own, "relays": {"active": self.relays.active, "each": each}}
 
     def of_relay(self) -> dict[str, Any]:
@@ -388,5 +406,45 @@ def test_what_other_companions_can_do_is_asked_of_them(tmp_path: Path, learnt: P
                 ("recalibrate", ("arm-delay", "alice", "arm-delay of alice")),
             ]
             assert [o["outcome"] for o in status["orders"]] == ["done", "done"]
+
+    asyncio.run(scene())
+
+
+def test_intensities_that_are_not_declared_are_taken_back_then_the_sender_stops(
+    tmp_path: Path, learnt: Path
+) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        settings = config(tmp_path, baseline=str(learnt))
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.happens = {"sent": ((1.0, 1.3, 1.0), (1.0, 1.0, 1.0))}
+            status = await until(faults, lambda s: len(s["orders"]) >= 2, 60)
+            assert status["orders"][0]["what"] == "version 3 holds again, from the next blocks on"
+
+    asyncio.run(scene())
+    assert stage.asked == [
+        ("roll-back", ("decoy-misconfigured of alice", "watch")),
+        ("halt", ""),
+    ]
+
+
+def test_a_relay_that_was_left_for_a_breach_is_no_reason_to_leave_the_next(
+    tmp_path: Path, learnt: Path
+) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+    command = [sys.executable, "-c", "", "{relay}"]
+
+    async def scene() -> None:
+        settings = config(tmp_path, baseline=str(learnt), contain=command)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
+            await until(faults, lambda s: s["relays"]["charlie-2"]["active"], 30)
+            begun = faults.status()["rounds"]
+            status = await until(faults, lambda s: s["rounds"] > begun + 60, 100)
+            assert [f for f in status["active"] if f["relay"] == "charlie-2"] == []
+            assert [o["action"] for o in status["orders"]] == ["contain"]
 
     asyncio.run(scene())

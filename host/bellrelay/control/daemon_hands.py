@@ -58,17 +58,15 @@ class DaemonHands:
 
     @property
     def _active(self) -> str:
-        relays = getattr(self._daemon, "relays", None)
-        return self._config.relay.id if relays is None else str(relays.active)
+        return self._daemon.relays.active
 
     # ------------------------------------------------------------------------------- link
 
     async def fail_over(self, order: Order) -> str:
-        relays = getattr(self._daemon, "relays", None)
-        if relays is None or len(self._daemon.status()["relays"]["each"]) < 2:
+        if not self._config.secondaries:
             raise NotDone("no other relay is configured")
         before = self._active
-        await _result(relays.fail_over(_why(order)))
+        self._daemon.relays.fail_over(_why(order))
         return f"asked for the relay after {before}"
 
     async def resynchronise(self, order: Order) -> str:
@@ -102,10 +100,13 @@ class DaemonHands:
         return str(await calibrate(order.fault, order.subject, _why(order)))
 
     async def roll_back(self, order: Order) -> str:
-        back = self._of_companion("roll_back")
-        if back is None:
+        """Take back the intensities on trial, or else those that were promoted last."""
+        versions = self._daemon.versions
+        if versions is None:
             raise NotDone("no versions of parameters are kept")
-        return str(await back(_why(order)))
+        held = await asyncio.to_thread(versions.roll_back, _why(order), "watch")
+        what = f"version {held.number}" if held.number else "the configuration file"
+        return f"{what} holds again, from the next blocks on"
 
     def _of_companion(self, name: str) -> Callable[..., Awaitable[object]] | None:
         """What another companion of the endpoint can do, if there is one that can."""
@@ -172,10 +173,7 @@ class DaemonHands:
         return "; ".join(done)
 
     async def _quarantine(self, relay_id: str, order: Order) -> None:
-        relays = getattr(self._daemon, "relays", None)
-        if relays is None:
-            raise NotDone("a relay alone is put in quarantine by its own breach")
-        await _result(relays.quarantine(relay_id, _why(order)))
+        await self._daemon.relays.quarantine(relay_id, _why(order))
 
     async def _leave(self, order: Order) -> None:
         if self._config.role == "alice":
@@ -219,11 +217,6 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
     for name, value in values.items():
         word = word.replace(name, value)
     return word
-
-
-async def _result(value: Any) -> Any:
-    """Of what may be asked in the loop, and of what must be waited for."""
-    return await value if asyncio.iscoroutine(value) else value
 
 
 def write_evidence(folder: Path, evidence: Mapping[str, Any], relay_id: str) -> Path:

@@ -125,8 +125,9 @@ def endpoint_reading(
     relay_id
         The relay in question, where it follows several; None: the one that it names.
     """
-    breached = bool(after["quarantined"])
-    newly = breached and not before["quarantined"]
+    breached = _breached(after, relay_id)
+    # A breach is counted among the endpoint's alarms; it is none of the peer's.
+    newly = max(_breaches(after) - _breaches(before), 0)
     alarms = max(int(after["alarms"]) - int(before["alarms"]), 0)
     s, mu, nu, excess = measured_intensities(
         before.get("intensities") or (), after.get("intensities") or ()
@@ -136,8 +137,7 @@ def endpoint_reading(
         peer_connected=bool(after["peer"]["connected"]),
         # For as long as the relay is not believed.
         breaches=int(breached),
-        # A breach is counted among the endpoint's alarms; it is none of the peer's.
-        tag_failures=max(alarms - int(newly), 0),
+        tag_failures=max(alarms - newly, 0),
         pool_blocks=after["key_pool"]["bits"] / bits_per_block,
         random_alarm=after["random_health"]["alarm"] is not None,
         intensities=(s, mu, nu),
@@ -151,6 +151,21 @@ def _connected(status: Status, relay_id: str | None) -> bool:
     if relay_id in each:
         return bool(each[relay_id]["connected"])
     return bool(status["relay"]["connected"])
+
+
+def _breached(status: Status, relay_id: str | None) -> bool:
+    each = (status.get("relays") or {}).get("each") or {}
+    if relay_id in each:
+        return each[relay_id].get("quarantine") is not None
+    return bool(status["quarantined"])
+
+
+def _breaches(status: Status) -> int:
+    """Relays that are believed nothing more."""
+    each = (status.get("relays") or {}).get("each") or {}
+    if not each:
+        return int(status["quarantined"])
+    return sum(relay.get("quarantine") is not None for relay in each.values())
 
 
 def _laser(before: Status, after: Status) -> Measured | None:

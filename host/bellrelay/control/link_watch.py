@@ -101,14 +101,11 @@ class LinkWatch:
             await self._actions.stop()
 
     def _relay_ids(self, daemon: EndpointDaemon) -> list[str]:
-        relays = getattr(daemon, "relays", None)
-        each = daemon.status().get("relays", {}).get("each") or {}
-        known = [self._config.relay.id] if relays is None else list(each)
-        return list(dict.fromkeys([*known, *self._settings.relays]))
+        return list(dict.fromkeys([*daemon.status()["relays"]["each"], *self._settings.relays]))
 
     async def _round(self, daemon: EndpointDaemon) -> None:
         own = daemon.status()
-        active = (own.get("relays") or {}).get("active") or self._config.relay.id
+        active = str(own["relays"]["active"])
         said = await asyncio.gather(*(self._ask(url) for url in self._addresses()))
         answers = dict(zip(self._addresses(), said, strict=True))
         peer = answers.get(self._settings.peer or "")
