@@ -33,6 +33,11 @@ def relay_companions(
         tap = TagTap()
         runner = CalibrationRunner(settings, calibration_steps(), tap)
         companions.append(ScheduledCalibration(config.calibration, runner, tap))
+        if config.calibration.trial_minutes > 0.0:
+            from bellrelay.control.settings_trial import SettingsTrial, TimeTrialLimits
+
+            limits = TimeTrialLimits(60.0 * config.calibration.trial_minutes)
+            companions.append(SettingsTrial(settings, limits))
     page = None
     if config.tracking is not None:
         from bellrelay.control.relay_tracking import RelayTracking

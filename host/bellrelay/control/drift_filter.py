@@ -72,10 +72,13 @@ class DriftFilter:
         """Standard error of the rate."""
         return math.sqrt(max(self._rr, 0.0))
 
-    def command(self, phase_ps: float = 0.0, rate_ps_per_s: float = 0.0) -> None:
-        """An actuator has changed the offset by this: known, so no uncertainty is added."""
+    def command(
+        self, phase_ps: float = 0.0, rate_ps_per_s: float = 0.0, sigma_phase_ps: float = 0.0
+    ) -> None:
+        """An actuator has changed the offset by this; sigma_phase_ps: where it is not known."""
         self.phase_ps += phase_ps
         self.rate_ps_per_s += rate_ps_per_s
+        self._pp += sigma_phase_ps**2
 
     def pass_time(self, seconds: float) -> None:
         """Let time go by. ValueError: backwards."""

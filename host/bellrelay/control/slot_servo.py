@@ -90,6 +90,11 @@ class SlotServo:
         self.filter = DriftFilter(settings.noise, 1e6, settings.clock_ppm * PPM_PS_PER_S)
 
     @property
+    def now_s(self) -> float:
+        """The time that was come to."""
+        return self._now
+
+    @property
     def rate_ps_per_s(self) -> float:
         """What the trim takes back: the pulses' own rate against the untrimmed clock."""
         return self.filter.rate_ps_per_s - trim_rate(self.trim, self._clock_period_ps)
@@ -130,6 +135,16 @@ class SlotServo:
         self.filter.command(rate_ps_per_s=rate - before)
         self._history.append((self._now, rate))
         return self.trim
+
+    def took_effect(self, since_s: float, until_s: float) -> None:
+        """The last trim took effect between these times, and not when it was decided on."""
+        decided_s, rate = self._history.pop()
+        changed = rate - self._history[-1][1]
+        at_s = max(0.5 * (since_s + until_s), self._history[-1][0])
+        self._history.append((at_s, rate))
+        # A time drawn evenly from an interval has a twelfth of its square for a variance.
+        unknown = abs(changed) * (until_s - since_s) / 12.0**0.5
+        self.filter.command(phase_ps=-changed * (at_s - decided_s), sigma_phase_ps=unknown)
 
     def undo(self, trim: int) -> None:
         """The board still has this trim: the last one did not reach it."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 
 from bellrelay.distill.ladder import MAX_DEVIATION, Ladder
+from bellrelay.relay.tracking_settings import TrackingSlotsSettings
 from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
@@ -25,7 +26,6 @@ from bellrelay.settings.model import (
     is_loopback,
 )
 from bellrelay.settings.peer import PeerSettings
-from bellrelay.wire.tracking import TrackingSlots
 
 __all__ = [
     "BlockSettings",
@@ -221,24 +221,6 @@ class BlockSettings(Model):
         description="blocks in work at once, so that a slow line is no slow pipeline; further "
         "ones wait",
     )
-
-
-class TrackingSlotsSettings(Model):
-    """Slots that make no key, and whose settings may steer: `slot % every < length`.
-
-    The same on both sides, and in the relay's configuration.
-    """
-
-    every: Annotated[int, between(2, 10**12, "slots")] = Field(
-        default=250_000, description="distance from one range of them to the next"
-    )
-    length: Annotated[int, between(0, 10**9, "slots, 0 none")] = Field(
-        default=0, description="slots of a range, at most half of every"
-    )
-
-    def schedule(self) -> TrackingSlots:
-        """As both sides hold it; ValueError if it contradicts itself."""
-        return TrackingSlots(self.every, self.length)
 
 
 class TrackingSettings(Model):

@@ -247,6 +247,11 @@ class CalibrationSettings(Model):
         default={},
         description="options of steps, by the step's name: docs/reference/calibration.md",
     )
+    trial_minutes: Annotated[float, between(0.0, 1440.0, "min, 0 off")] = Field(
+        default=5.0,
+        description="healthy minutes in which what a step has changed must announce as before; "
+        "else it is taken back",
+    )
     announce_s: Annotated[float, between(0.0, 86400.0, "s")] = Field(
         default=60.0, description="so long before steps that disturb key generation it is announced"
     )

@@ -1,0 +1,194 @@
+"""A relay's clicks in the tracking slots, published: raw tags in, events of the log out.
+
+Bounded: what cannot be published in time is dropped by whole ranges of slots, and counted. Nobody
+waits for it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bellrelay.relay.histogram_periods import HistogramPeriod
+from bellrelay.wire.payloads import Heartbeat, Tags
+from bellrelay.wire.tracking import MAX_CLICKS, TrackingClicks, TrackingSlots
+
+from .tag_positions import TagPositions
+
+__all__ = ["TrackingPublisher"]
+
+_QUEUE_BYTES = 1 << 26
+_EVERY_PS = 250_000_000_000
+"""Between events, unless there is much to say."""
+_LOST = ("tags_lost_", "tags_shed_")
+_COMPARED = 2000
+"""Tags that a comparison with the board's histogram needs."""
+
+
+class TrackingPublisher:
+    """Of one acquisition.
+
+    Parameters
+    ----------
+    schedule
+        Which slots.
+    positions
+        The slot clock.
+    deskew_ps
+        By detector.
+    period_ps, tick_ps, bin_ps
+        The slot as the board counts it; of the board; of its histogram.
+
+    Attributes
+    ----------
+    published, dropped : int
+        Clicks in tracking slots that were published, and raw tags that were not looked at.
+    ranges, ranges_dropped : int
+        Ranges of slots that events spoke for, and that none does.
+    """
+
+    def __init__(
+        self,
+        schedule: TrackingSlots,
+        positions: TagPositions,
+        deskew_ps: Sequence[int],
+        period_ps: int,
+        tick_ps: int,
+        bin_ps: int,
+    ) -> None:
+        self.published = self.dropped = self.ranges = self.ranges_dropped = 0
+        self._schedule = schedule
+        self._positions = positions
+        self._deskew = np.array([*deskew_ps], np.int64)
+        self._late = int(max(0, *(-d for d in deskew_ps)))
+        self._period_ps = period_ps
+        self._tick_ps = tick_ps
+        self._bin_ps = bin_ps
+        self._lock = threading.Lock()
+        self._queue: deque[bytes] = deque()
+        self._queued = 0
+        self._lost = False
+        self._board_lost = 0
+        self._next_slot = 0
+        self._published_ps = -_EVERY_PS
+        self._held: list[tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.uint8]]] = []
+        # Positions of tags lately, for the comparison: (time, position), of the detectors.
+        self._lately: deque[tuple[NDArray[np.int64], NDArray[np.int32]]] = deque()
+
+    def raw_tags(self, payload: bytes) -> None:
+        """Queue a payload of a TAGS frame; any thread, never waits."""
+        with self._lock:
+            if self._queued + len(payload) > _QUEUE_BYTES:
+                self.dropped += len(payload) // 8 - 1
+                self._lost = True
+                return
+            self._queued += len(payload)
+            self._queue.append(payload)
+
+    def heartbeat(
+        self, beat: Heartbeat, missing: int, publish: Callable[[Mapping[str, Any]], None]
+    ) -> None:
+        """Work off what came before this heartbeat, and publish it.
+
+        Parameters
+        ----------
+        missing
+            Frames that the line has lost so far: tags may have been in them.
+        publish
+            Puts an event into the log.
+        """
+        cut_ps = beat.fields["cut_ps"]
+        self._positions.heartbeat(cut_ps, beat.fields["trim"])
+        with self._lock:
+            payloads, self._queue = list(self._queue), deque()
+            self._queued, lost, self._lost = 0, self._lost, False
+        for payload in payloads:
+            self._take(Tags.parse(payload))
+        # A tag of the next tick may still be deskewed to before this one's end.
+        safe_ps = cut_ps - self._late - self._tick_ps
+        if safe_ps <= 0:
+            return
+        end = int(self._positions.place(np.array([safe_ps], np.int64))[0][0])
+        held = sum(len(slot) for slot, _, _ in self._held)
+        if end <= self._next_slot or (
+            held < MAX_CLICKS // 2 and safe_ps < self._published_ps + _EVERY_PS
+        ):
+            self._lost |= lost
+            return
+        self._published_ps = safe_ps
+        board = missing + sum(n for k, n in beat.counters.items() if k.startswith(_LOST))
+        lost, self._board_lost = lost or board != self._board_lost, board
+        self._publish(end, lost, publish)
+
+    def _take(self, tags: Tags) -> None:
+        channel = tags.channel()
+        if not len(channel) or channel[0] >= len(self._deskew):
+            return
+        t = tags.time() - self._deskew[channel]
+        channel, t = channel[t >= 0], t[t >= 0]
+        slot, position = self._positions.place(t)
+        self._lately.append((t, position))
+        inside = self._schedule.inside(slot)
+        self._held.append((slot[inside], position[inside], channel[inside]))
+
+    def _publish(self, end: int, lost: bool, publish: Callable[[Mapping[str, Any]], None]) -> None:
+        first, self._next_slot = self._next_slot, end
+        if self._held:
+            slot, position, detector = (
+                np.concatenate([part[k] for part in self._held]) for k in range(3)
+            )
+        else:
+            slot = np.empty(0, np.uint64)
+            position, detector = np.empty(0, np.int32), np.empty(0, np.uint8)
+        now = (slot >= first) & (slot < end)
+        later = slot >= end
+        self._held = [(slot[later], position[later], detector[later])] if later.any() else []
+        if lost:
+            self.ranges_dropped += 1
+            return
+        order = np.argsort(slot[now], kind="stable")
+        slot, position, detector = (part[now][order] for part in (slot, position, detector))
+        while len(slot) > MAX_CLICKS:
+            # All clicks of a slot in one event.
+            border = int(slot[MAX_CLICKS])
+            head = int(np.searchsorted(slot, border))
+            if head == 0:
+                self.ranges_dropped += 1
+                return
+            clicks = TrackingClicks(first, border, slot[:head], position[:head], detector[:head])
+            self._say(clicks, publish)
+            first, slot, position, detector = border, slot[head:], position[head:], detector[head:]
+        self._say(TrackingClicks(first, end, slot, position, detector), publish)
+
+    def _say(self, clicks: TrackingClicks, publish: Callable[[Mapping[str, Any]], None]) -> None:
+        publish(clicks.values())
+        self.ranges += 1
+        self.published += len(clicks.slot)
+
+    def histogram(self, period: HistogramPeriod) -> float | None:
+        """Hold our positions against the board's own; the correction that was made, in ps."""
+        begin_ps, end_ps = (k * self._tick_ps for k in (period.start_tick, period.end_tick))
+        theirs = period.counts[: len(self._deskew)].sum(axis=0).astype(np.float64)
+        parts = [p[(t >= begin_ps) & (t < end_ps)] for t, p in self._lately]
+        while self._lately and len(self._lately) > 1 and self._lately[0][0][-1:] < begin_ps:
+            self._lately.popleft()
+        ours = np.concatenate(parts) if parts else np.empty(0, np.int32)
+        total = float(theirs.sum())
+        if len(ours) < _COMPARED or not 0.9 < len(ours) / max(total, 1.0) < 1.1:
+            return None
+        middles = (np.arange(len(theirs)) + 0.5) * self._bin_ps
+        binned = ours // self._bin_ps * self._bin_ps + 0.5 * self._bin_ps
+        turn = 2j * np.pi / self._period_ps * 2.0
+        # Pulses half a slot apart have no first harmonic: the second.
+        phase = np.angle(np.sum(theirs * np.exp(turn * middles))) - np.angle(
+            np.sum(np.exp(turn * binned))
+        )
+        half = self._period_ps / 2.0
+        by_ps = float((phase / (2.0 * np.pi) * half + half / 2.0) % half - half / 2.0)
+        self._positions.moved(by_ps)
+        return by_ps
