@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from bellrelay.control.relay_settings import RelaySettings, overlaid, tunable_of
-from bellrelay.control.versions import ChangeUnderWay, NoSuchStep, Versions, VersionState
+from bellrelay.control.versions import NoSuchStep, Versions, VersionState
 from bellrelay.relay.config import check_config
 from bellrelay.settings.model import ConfigError
 
@@ -118,10 +118,33 @@ def test_a_trial_holds_until_it_is_decided(path, settings):
     version = settings.change({"phase_ps": 100}, "try", "ann", trial=True)
     assert version.state is VersionState.CANARY
     assert RelaySettings(path).tunable()["phase_ps"] == 100
-    with pytest.raises(ChangeUnderWay):
-        settings.change({"phase_ps": 200}, "other", "bob")
     settings.promote(version.number, "ten minutes", "watch")
     assert settings.history()[-1]["state"] == "good"
+
+
+def test_what_comes_on_top_of_a_trial_goes_with_it(settings):
+    settings.change({"phase_ps": 50}, "known", "ann")
+    settings.change({"phase_ps": 100}, "try", "ann", trial=True)
+    # One that is refused leaves the trial as it was.
+    with pytest.raises(ConfigError):
+        settings.change({"phase_ps": -1}, "wrong", "ann", trial=True)
+    assert settings.history()[-1]["state"] == "canary"
+    settings.change({"windows": {"early": [2100, 2900]}}, "and this", "ann", trial=True)
+    assert [v["state"] for v in settings.history()[1:]] == ["good", "good", "canary"]
+    assert settings.take_back(3, "worse", "trial").number == 1
+    assert settings.tunable()["phase_ps"] == 50
+    assert settings.tunable()["windows"]["early"] == [2000, 3000]
+
+
+def test_what_was_changed_in_the_directory_is_caught_up_with_once(settings, board):
+    settings.change({"phase_ps": 50}, "known", "ann")
+    settings.versions.roll_back("by another process")
+    assert settings.tunable()["phase_ps"] == 50
+    settings.catch_up()
+    assert settings.tunable()["phase_ps"] == 0
+    brought = len(board.got)
+    settings.catch_up()
+    assert len(board.got) == brought
 
 
 def test_what_a_killed_process_left_is_settled(path, settings, tmp_path):

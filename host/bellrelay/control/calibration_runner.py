@@ -84,6 +84,7 @@ class CalibrationRunner:
             self.options(name)
         self.lab = Lab(config, config.lab)
         self.records = Records(config.calibration.directory)
+        self._trial = config.calibration.trial_minutes > 0.0
 
     @property
     def steps(self) -> tuple[Step[Any], ...]:
@@ -190,7 +191,9 @@ class CalibrationRunner:
                 result = runs.run(bench, options)
                 if result.change and keep:
                     reason = f"{step}: {result.text}"
-                    version = self._settings.change(dict(result.change), reason, author).number
+                    version = self._settings.change(
+                        dict(result.change), reason, author, trial=self._trial
+                    ).number
             except _EXPECTED as error:
                 text = " ".join([str(error) or type(error).__name__, *_notes(error)])
                 result = StepResult(False, text)

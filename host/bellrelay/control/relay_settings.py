@@ -143,6 +143,11 @@ class RelaySettings:
             before = versions.in_force()
             overlay = _joined(before.values, values)
             config = overlaid(self._values, overlay, f"{self._origin}, changed")
+            if before.state is VersionState.CANARY:
+                # What comes on top of a trial is judged together with it: see take_back.
+                versions.promote(
+                    before.number, f"goes on with the next: {reason}", author, {"unproved": True}
+                )
             version = versions.propose(overlay, reason or "no reason given", author)
             if trial:
                 version = versions.begin_trial(version.number, reason, author)
@@ -172,6 +177,22 @@ class RelaySettings:
             self._bring(self._config_of(version))
             return version
 
+    def catch_up(self) -> None:
+        """Bring into force what the directory says is: after one that the board had not taken.
+
+        Raises
+        ------
+        ConfigError, AccessError, OSError, VersionsError
+            It cannot be; the next call tries again.
+        """
+        with self._lock:
+            if self.versions is None:
+                return
+            config = self._config_of(self.versions.in_force())
+            # Configurations differ by where they came from; what is tuned alone counts here.
+            if tunable_of(config) != tunable_of(self.config):
+                self._bring(config)
+
     def settle(self, author: str) -> None:
         """Roll back what a process that was killed had begun to change; at a daemon's start."""
         left = None if self.versions is None else self.versions.under_way()
@@ -179,10 +200,32 @@ class RelaySettings:
             assert self.versions is not None
             self.versions.roll_back("its process ended before it was in force", author, None)
 
-    def promote(self, number: int, reason: str, author: str) -> Version:
+    def promote(
+        self, number: int, reason: str, author: str, evidence: Mapping[str, Any] | None = None
+    ) -> Version:
         """A version on trial has proved itself. NoSuchStep: it is not under way."""
         with self._lock:
-            return self._versions().promote(number, reason, author)
+            return self._versions().promote(number, reason, author, evidence)
+
+    def take_back(
+        self, number: int, reason: str, author: str, evidence: Mapping[str, Any] | None = None
+    ) -> Version:
+        """A version has not proved itself: back to the last that has, or that somebody set.
+
+        Raises
+        ------
+        NoSuchStep
+            It is neither on trial nor the last.
+        ConfigError, AccessError, OSError
+            The board does not take it; the version is rolled back all the same.
+        """
+        with self._lock:
+            versions = self._versions()
+            held = versions.roll_back(reason, author, evidence, number)
+            while held.decisions and held.decisions[-1].evidence.get("unproved"):
+                held = versions.roll_back(reason, author, evidence, held.number)
+            self._bring(self._config_of(held))
+            return held
 
     def _bring(self, config: RelayConfig) -> None:
         if self.bring_into_force is not None and config != self.config:
