@@ -462,7 +462,12 @@ class Relays:
             return
         self._tried = now
         try:
+            if target is not None:
+                await asyncio.to_thread(self._directions.towards, target)
+            self._checkpoint("before light directed")
             await asyncio.to_thread(self._ask_sender, target)
+            self._checkpoint("after light directed")
+            await asyncio.to_thread(self._directions.only, target)
         except (SenderCannot, OSError) as error:
             self._directed = False
             if self.fault != str(error):
@@ -475,14 +480,10 @@ class Relays:
         if target is None:
             self._sender.halt(_HALTED)
         else:
-            self._directions.towards(target)
-            self._checkpoint("before light directed")
             if len(self._ids) > 1:
                 self._sender.direct(target)
             if self._windows is not None:
                 self._sender.resume(_HALTED)
-        self._checkpoint("after light directed")
-        self._directions.only(target)
 
     def _answer_waiters(self) -> None:
         d = self._directions

@@ -58,7 +58,8 @@ from .register_values import register_values
 
 __all__ = ["BoardSession", "NotAcquiring", "Phase", "Sink", "Trouble"]
 
-_HEARTBEAT_EVENT_S = 10.0
+_HEARTBEAT_EVENT_S = 1.0
+"""Between heartbeats in the log: endpoints tell by them when a block was sent, and a lost relay."""
 _BUSY_BYTES = 4096
 _BURST_S = 0.005
 _PENDING_S = 0.5
