@@ -168,7 +168,7 @@ def test_tags_of_another_pool_are_told_and_a_new_session_begins(tmp_path: Path) 
         (
             {"sender": "alice", "factors": {"mu": 1.3}}, "decoy-misconfigured", "alice",
         ),
-        ({"sender": "bob", "factors": {"nu": 1.4}}, "decoy-misconfigured", "bob"),
+        ({"sender": "bob", "factors": {"nu": 2.0}}, "decoy-misconfigured", "bob"),
         ({"misalignment_x": 0.5}, "phase-misaligned", "link"),
         ({"detectors": {"D2": {"dark_rate_hz": 1e6}}}, "dark-count-ageing", "detector 2"),
         ({"detectors": {"D1": {"efficiency": 0.0}}}, "dead-detector", "detector 1"),

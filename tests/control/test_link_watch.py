@@ -18,7 +18,8 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
 from simulated_link import SimulatedLink, of_endpoint
-from simulated_statuses import BLOCK_SLOTS, ObservedLink, Statuses
+from simulated_statuses import ObservedLink, Statuses
+from watched_endpoint import watched_alice
 
 from bellrelay.control import link_watch
 from bellrelay.control.baseline_file import BaselineFile
@@ -26,41 +27,11 @@ from bellrelay.control.fault_baseline import measure_baseline
 from bellrelay.control.fault_observation import Observation
 from bellrelay.control.link_observer import Round
 from bellrelay.control.link_watch import LinkWatch
-from bellrelay.endpoint.config import EndpointConfig, check_endpoint_config
+from bellrelay.endpoint.config import EndpointConfig
 from bellrelay.service.health_server import HealthServer
 from bellrelay.settings.model import Health
 
-LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.45, "p_mu": 0.15, "p_nu": 0.3}
-TLS = {"certificate": "a.crt", "key": "a.key", "ca": "ca.crt"}
 Change = Callable[[Observation], Observation]
-
-
-def config(folder: Path, **watch: Any) -> EndpointConfig:
-    return check_endpoint_config(
-        {
-            "endpoint_id": "alice-1",
-            "peer_id": "bob-1",
-            "role": "alice",
-            "relay": {"id": "charlie-1", "unix_socket": str(folder / "announcements")},
-            "secondaries": [
-                {
-                    "id": "charlie-2",
-                    "unix_socket": str(folder / "more"),
-                    "source": {"plugin": "simulation", "seed": 2},
-                }
-            ],
-            "sender": {"plugin": "simulation", "relays": {}},
-            "peer": {"listen": "127.0.0.1:0", "name": "bob-1", "tls": TLS},
-            "source": {"plugin": "simulation"},
-            "alice": LADDER,
-            "bob": LADDER,
-            "block": {"slots": BLOCK_SLOTS},
-            "store": {"directory": str(folder)},
-            "key_pool": {"file": str(folder / "pool"), "reserve_bits": 0},
-            "intensity_monitor": {"input": "none"},
-            "watch": {"timeout_s": 0.5, **watch},
-        }
-    )
 
 
 class Stage:
@@ -208,7 +179,7 @@ def test_a_cut_is_told_and_the_link_moves(tmp_path: Path, learnt: Path) -> None:
 
     async def scene() -> None:
         async with watched(
-            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+            stage, watched_alice(tmp_path, baseline=str(learnt)), everybody(stage)
         ) as faults:
             status = await until(faults, lambda s: s["rounds"] >= 20, 40)
             assert status["active"] == status["notices"] == []
@@ -263,7 +234,7 @@ def test_a_baseline_is_learnt_and_used(tmp_path: Path) -> None:
     path = tmp_path / "baseline.yaml"
 
     async def scene() -> None:
-        settings = config(tmp_path, baseline=str(path), learn_s=60.0)
+        settings = watched_alice(tmp_path, baseline=str(path), learn_s=60.0)
         async with watched(stage, settings, everybody(stage)) as faults:
             status = await until(faults, lambda s: s["rounds"] >= 15, 30)
             assert status["relays"]["charlie-1"]["baseline"]["state"] == "learning"
@@ -293,7 +264,7 @@ def test_a_status_without_sense_ends_nothing(tmp_path: Path, learnt: Path) -> No
 
     async def scene() -> None:
         async with watched(
-            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+            stage, watched_alice(tmp_path, baseline=str(learnt)), everybody(stage)
         ) as faults:
             await until(faults, lambda s: s["rounds"] >= 5, 20)
             stage.nonsense = True
@@ -312,7 +283,7 @@ def test_a_suspect_relay_is_contained(tmp_path: Path, learnt: Path) -> None:
     command = [sys.executable, "-c", script, str(words), "{relay}", "{reason}", "{evidence}"]
 
     async def scene() -> None:
-        settings = config(tmp_path, baseline=str(learnt), contain=command)
+        settings = watched_alice(tmp_path, baseline=str(learnt), contain=command)
         async with watched(stage, settings, everybody(stage)) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
@@ -333,7 +304,7 @@ def test_what_contains_does_what_it_can(tmp_path: Path, learnt: Path) -> None:
 
     async def scene() -> None:
         async with watched(
-            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+            stage, watched_alice(tmp_path, baseline=str(learnt)), everybody(stage)
         ) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
@@ -355,7 +326,7 @@ def test_tags_that_do_not_fit_begin_a_new_session(tmp_path: Path, learnt: Path) 
 
     async def scene() -> None:
         async with watched(
-            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+            stage, watched_alice(tmp_path, baseline=str(learnt)), everybody(stage)
         ) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.report = lambda seen: of_endpoint(seen, 1, tag_failures=1)
@@ -379,7 +350,7 @@ def test_too_much_light_is_throttled_then_attenuated(tmp_path: Path, learnt: Pat
 
     async def scene() -> None:
         async with watched(
-            stage, config(tmp_path, baseline=str(learnt)), everybody(stage)
+            stage, watched_alice(tmp_path, baseline=str(learnt)), everybody(stage)
         ) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.happens = {"light": (8.0, 8.0)}
@@ -396,7 +367,7 @@ def test_what_other_companions_can_do_is_asked_of_them(tmp_path: Path, learnt: P
     stage = Stage(SimulatedLink(seed=3))
 
     async def scene() -> None:
-        settings = config(tmp_path, baseline=str(learnt))
+        settings = watched_alice(tmp_path, baseline=str(learnt))
         async with watched(stage, settings, everybody(stage)) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.happens = {"delay_ps": (350.0, 0.0)}
@@ -416,7 +387,7 @@ def test_intensities_that_are_not_declared_are_taken_back_then_the_sender_stops(
     stage = Stage(SimulatedLink(seed=3))
 
     async def scene() -> None:
-        settings = config(tmp_path, baseline=str(learnt))
+        settings = watched_alice(tmp_path, baseline=str(learnt))
         async with watched(stage, settings, everybody(stage)) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.happens = {"sent": ((1.0, 1.3, 1.0), (1.0, 1.0, 1.0))}
@@ -437,7 +408,7 @@ def test_a_relay_that_was_left_for_a_breach_is_no_reason_to_leave_the_next(
     command = [sys.executable, "-c", "", "{relay}"]
 
     async def scene() -> None:
-        settings = config(tmp_path, baseline=str(learnt), contain=command)
+        settings = watched_alice(tmp_path, baseline=str(learnt), contain=command)
         async with watched(stage, settings, everybody(stage)) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)

@@ -154,6 +154,10 @@ def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCo
         from bellrelay.control.link_watch import LinkWatch
 
         companions.append(LinkWatch(settings, new_baseline=new_baseline))
+        if settings.watch.laser is not None:
+            from bellrelay.control.laser_watch import LaserWatch
+
+            companions.append(LaserWatch(settings))
     elif new_baseline:
         raise settings.error("watch", None, "a watch with a baseline, for --new-baseline")
     from bellrelay.control.interference import Interference

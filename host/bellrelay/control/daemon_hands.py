@@ -36,6 +36,8 @@ class DaemonHands:
         Running.
     config
         Its own.
+    watched
+        The relay by which orders were found due.
     relay_status
         What a relay said last; None: nothing.
     evidence
@@ -46,6 +48,7 @@ class DaemonHands:
         self,
         daemon: EndpointDaemon,
         config: EndpointConfig,
+        watched: Callable[[], str],
         relay_status: Callable[[str], Status | None],
         evidence: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -53,6 +56,7 @@ class DaemonHands:
         self._daemon = daemon
         self._config = config
         self._settings = config.watch
+        self._watched = watched
         self._relay_status = relay_status
         self._evidence = evidence
 
@@ -65,7 +69,10 @@ class DaemonHands:
     async def fail_over(self, order: Order) -> str:
         if not self._config.secondaries:
             raise NotDone("no other relay is configured")
-        before = self._active
+        before = self._watched()
+        if self._active != before:
+            # The endpoint was quicker: a relay that is well must not be left for another's fault.
+            return f"{before} was left already"
         self._daemon.relays.fail_over(_why(order))
         return f"asked for the relay after {before}"
 
@@ -150,7 +157,7 @@ class DaemonHands:
 
         What can be done is done, whatever else fails; NotDone tells what did not work.
         """
-        relay_id, done, failed = self._active, [], []
+        relay_id, done, failed = self._watched(), [], []
         folder = self._config.store.directory / "incidents"
         evidence: Path | None = None
         try:

@@ -62,6 +62,7 @@ class LinkWatch:
         # Faults that were there, with their subjects.
         self._known: set[tuple[str, str]] = set()
         self._asker = HealthAsker(self._settings.timeout_s)
+        self._active = config.relay.id
         self._relay_said: dict[str, Status | None] = {}
         self._failed = ""
         self._rounds = 0
@@ -71,7 +72,9 @@ class LinkWatch:
 
     async def run(self, daemon: EndpointDaemon) -> None:
         """Watch, until it is cancelled. A round that fails is logged, and ends nothing."""
-        hands = DaemonHands(daemon, self._config, self._relay_status, self.evidence)
+        hands = DaemonHands(
+            daemon, self._config, lambda: self._active, self._relay_status, self.evidence
+        )
         self._actions = LinkActions(
             self._config.role, self._settings.actions, hands, self._became_of
         )
@@ -105,7 +108,7 @@ class LinkWatch:
 
     async def _round(self, daemon: EndpointDaemon) -> None:
         own = daemon.status()
-        active = str(own["relays"]["active"])
+        self._active = active = str(own["relays"]["active"])
         said = await asyncio.gather(*(self._ask(url) for url in self._addresses()))
         answers = dict(zip(self._addresses(), said, strict=True))
         peer = answers.get(self._settings.peer or "")

@@ -453,6 +453,15 @@ class WatchActions(Model):
     contain: bool = Field(default=True, description="suspend a relay's keys, and leave it")
 
 
+class LaserSettings(Model):
+    """The sender's laser, whose frequency the laboratory measures."""
+
+    device: Name = Field(description="a laser of `lab`")
+    ghz: Annotated[float, between(1e4, 1e6, "GHz")] = Field(
+        description="optical frequency where it belongs"
+    )
+
+
 class WatchSettings(Model):
     """The watch over the link: whom it asks, and what it may do."""
 
@@ -474,6 +483,7 @@ class WatchSettings(Model):
     learn_s: Annotated[float, between(10.0, 86400.0, "s of link time")] = Field(
         default=600.0, description="time without a fault that a baseline is learnt from"
     )
+    laser: LaserSettings | None = None
     actions: WatchActions = WatchActions()
     contain: tuple[str, ...] = Field(
         default=(),
