@@ -23,8 +23,11 @@ from watched_endpoint import watched_alice
 
 from bellrelay.control import link_watch
 from bellrelay.control.baseline_file import BaselineFile
+from bellrelay.control.daemon_hands import STEPS
+from bellrelay.control.fault_actions import Action
 from bellrelay.control.fault_baseline import measure_baseline
 from bellrelay.control.fault_observation import Observation
+from bellrelay.control.fault_signatures import FAULTS
 from bellrelay.control.link_observer import Round
 from bellrelay.control.link_watch import LinkWatch
 from bellrelay.endpoint.config import EndpointConfig
@@ -47,6 +50,7 @@ class Stage:
         self.now: Round = Round(0.0)
         self.asked: list[tuple[str, Any]] = []
         self.nonsense = False
+        self.step: str | None = None
         self.active = "charlie-1"
         self.others = ("charlie-2",)
         self._statuses = Statuses()
@@ -104,7 +108,10 @@ class Stage:
         return {**own, "relays": {"active": self.relays.active, "each": each}}
 
     def of_relay(self) -> dict[str, Any]:
-        return {"state": "?"} if self.nonsense else dict(self.now.relay or {})
+        if self.nonsense:
+            return {"state": "?"}
+        calibration = {"running": self.step, "steps": {"tdc": {"disturbs": False}}}
+        return {**(self.now.relay or {}), "calibration": calibration}
 
 
 @contextlib.asynccontextmanager
@@ -354,10 +361,11 @@ def test_too_much_light_is_throttled_then_attenuated(tmp_path: Path, learnt: Pat
         ) as faults:
             await until(faults, lambda s: s["rounds"] >= 15, 30)
             stage.happens = {"light": (8.0, 8.0)}
-            status = await until(faults, lambda s: len(stage.asked) >= 3, 80)
+            status = await until(faults, lambda s: "attenuate" in s["in_force"], 80)
             assert [f["fault"] for f in status["active"]] == ["saturation"]
-            assert [what for what, _ in stage.asked] == ["rate", "attenuation", "fail-over"]
             assert set(status["in_force"]) == {"throttle", "attenuate"}
+            await until(faults, lambda s: len(stage.asked) >= 3, 80)
+            assert [what for what, _ in stage.asked] == ["rate", "attenuation", "fail-over"]
 
     asyncio.run(scene())
 
@@ -419,3 +427,56 @@ def test_a_relay_that_was_left_for_a_breach_is_no_reason_to_leave_the_next(
             assert [o["action"] for o in status["orders"]] == ["contain"]
 
     asyncio.run(scene())
+
+
+def test_a_calibration_moves_light_on_purpose(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(learnt))
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.step, stage.happens = "hom", {"delay_ps": (400.0, 0.0), "light": (0.3, 1.0)}
+            status = await until(faults, lambda s: s["rounds"] >= 45, 60)
+            stage.step, stage.happens = None, {}
+            stage.link.state = SimulatedLink().state
+            status = await until(faults, lambda s: s["rounds"] >= 75, 60)
+            assert status["notices"] == []
+            # One that disturbs nothing hides nothing.
+            stage.step, stage.happens = "tdc", {"light": (0.0, 1.0)}
+            status = await until(faults, lambda s: s["active"], 15)
+            assert status["active"][0]["fault"] == "fibre-cut"
+
+    asyncio.run(scene())
+
+
+def test_a_calibration_may_be_a_command(tmp_path: Path, learnt: Path) -> None:
+    """At the relay's machine, say; the fault says which steps."""
+    stage = Stage(SimulatedLink(seed=3))
+    stage.companions = ()
+    words = tmp_path / "words"
+    script = (
+        "import sys; open(sys.argv[1], 'w').write(' '.join(sys.argv[2:])); "
+        "sys.exit(int(sys.argv[2] == 'hom'))"
+    )
+    command = [sys.executable, "-c", script, str(words), "{steps}", "--config", "{relay}.yaml"]
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(learnt), recalibrate=command)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.happens = {"dark_hz": (100.0, 100.0, 100.0, 500.0)}
+            status = await until(faults, lambda s: s["orders"], 40)
+            assert status["orders"][0]["what"] == "ran dark, windows at charlie-1"
+            assert words.read_text() == "dark windows --config charlie-1.yaml"
+            stage.happens = {"overlap": 0.4}
+            status = await until(faults, lambda s: len(s["orders"]) > 1, 60)
+            assert status["orders"][1]["outcome"] == "failed"
+            assert "ended with 1" in status["orders"][1]["what"]
+
+    asyncio.run(scene())
+
+
+def test_every_fault_that_is_recalibrated_names_its_steps() -> None:
+    wanted = {f.name for f in FAULTS if any(s.action is Action.RECALIBRATE for s in f.steps)}
+    assert set(STEPS) == wanted

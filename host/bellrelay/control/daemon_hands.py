@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,23 @@ from .link_observer import BITS_PER_BLOCK
 if TYPE_CHECKING:
     from bellrelay.endpoint.daemon import EndpointDaemon
 
-__all__ = ["DaemonHands", "write_evidence"]
+__all__ = ["STEPS", "DaemonHands", "write_evidence"]
 
 _COMMAND_S = 120.0
+_CALIBRATION_S = 1800.0
+STEPS: Mapping[str, tuple[str, ...]] = {
+    "arm-delay": ("deskew", "windows"),
+    "arms-drift": ("deskew", "windows"),
+    "runaway-detector": ("dark", "dead-time"),
+    "phase-misaligned": ("phase-reference",),
+    "encoder-misaligned": ("polarisation", "windows"),
+    "dead-detector": ("dark", "gate-scan"),
+    "asymmetric-loss": ("dark", "windows"),
+    "dark-count-ageing": ("dark", "windows"),
+    "laser-drift": ("hom",),
+    "pulses-wide": ("tdc", "deskew", "windows"),
+}
+"""Calibration that a fault names: the steps of `bellrelay calibrate`."""
 _log = structlog.get_logger(__name__)
 
 
@@ -102,9 +116,17 @@ class DaemonHands:
 
     async def recalibrate(self, order: Order) -> str:
         calibrate = self._of_companion("recalibrate")
-        if calibrate is None:
-            raise NotDone("calibrations disturb key: a person begins them")
-        return str(await calibrate(order.fault, order.subject, _why(order)))
+        if calibrate is not None:
+            return str(await calibrate(order.fault, order.subject, _why(order)))
+        steps = STEPS.get(order.fault)
+        words = self._settings.recalibrate
+        if steps is None or not words:
+            missing = "watch.recalibrate names no command" if steps else "no step is known for it"
+            raise NotDone(f"{missing}: a person begins calibrations")
+        filled = {"{relay}": self._watched(), "{reason}": _why(order)}
+        command = [w for word in words for w in (steps if word == "{steps}" else (word,))]
+        await _run([_filled(word, filled) for word in command], _CALIBRATION_S)
+        return f"ran {', '.join(steps)} at {self._watched()}"
 
     async def roll_back(self, order: Order) -> str:
         """Take back the intensities on trial, or else those that were promoted last."""
@@ -196,24 +218,30 @@ class DaemonHands:
             "{reason}": _why(order),
             "{evidence}": "/dev/null" if evidence is None else str(evidence),
         }
-        command = [_filled(word, filled) for word in words]
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-        try:
-            async with asyncio.timeout(_COMMAND_S):
-                said, _ = await process.communicate()
-        except TimeoutError:
+        await _run([_filled(word, filled) for word in words], _COMMAND_S)
+
+
+async def _run(command: Sequence[str], limit_s: float) -> None:
+    """Run a command to its end. NotDone: it did not end, or not well; OSError: there is none."""
+    process = await asyncio.create_subprocess_exec(
+        *command,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    try:
+        async with asyncio.timeout(limit_s):
+            said, _ = await process.communicate()
+    except TimeoutError:
+        raise NotDone(f"{command[0]} did not end in {limit_s:g} s") from None
+    finally:
+        if process.returncode is None:
             process.kill()
             await process.wait()
-            raise NotDone(f"{command[0]} did not end in {_COMMAND_S:g} s") from None
-        text = said.decode(errors="replace").strip()
-        _log.warning("containment", command=command, code=process.returncode, said=text[-2000:])
-        if process.returncode:
-            raise NotDone(f"{command[0]} ended with {process.returncode}: {text[-200:]}")
+    text = said.decode(errors="replace").strip()
+    _log.warning("command", command=list(command), code=process.returncode, said=text[-2000:])
+    if process.returncode:
+        raise NotDone(f"{command[0]} ended with {process.returncode}: {text[-200:]}")
 
 
 def _why(order: Order) -> str:

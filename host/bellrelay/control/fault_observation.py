@@ -154,6 +154,7 @@ class Observation:
 
     relay_reachable: None if nobody asked. endpoints, kmes, asked: Alice's, Bob's. slow_z, slow_x:
     what :class:`~.error_drift.ErrorDrift` makes of the blocks so far; 1 is beyond noise.
+    calibrating: whether the relay runs a calibration that disturbs what it counts.
     """
 
     time_s: float
@@ -166,3 +167,4 @@ class Observation:
     asked: tuple[Asked, Asked] = (AS_CALIBRATED, AS_CALIBRATED)
     slow_z: float | None = None
     slow_x: float | None = None
+    calibrating: bool = False

@@ -27,7 +27,13 @@ from .fault_observation import (
 )
 from .link_time import LinkTime
 
-__all__ = ["BITS_PER_BLOCK", "LinkObserver", "Round", "apart_from_light"]
+__all__ = [
+    "BITS_PER_BLOCK",
+    "LinkObserver",
+    "Round",
+    "apart_from_light",
+    "without_blocks_before",
+]
 
 BITS_PER_BLOCK = 8 * TAGS_PER_BLOCK * TAG_KEY_BYTES
 
@@ -97,6 +103,7 @@ class LinkObserver:
             kmes,
             blocks,
             (_asked(said.endpoints[0]), _asked(said.endpoints[1])),
+            calibrating=_calibrating(said.relay),
         )
 
     def _of_relay(self, said: Round) -> RelayReading | None:
@@ -148,6 +155,15 @@ class LinkObserver:
                     kept[index] = status
 
 
+def _calibrating(relay: Status | None) -> bool:
+    calibration = (relay or {}).get("calibration") or {}
+    step = calibration.get("running")
+    if step is None:
+        return False
+    # What nobody knows of may disturb.
+    return bool((calibration.get("steps") or {}).get(step, {}).get("disturbs", True))
+
+
 def _asked(status: Status | None) -> Asked:
     sender = (status or {}).get("sender") or {}
     if sender.get("halted"):
@@ -166,9 +182,35 @@ def apart_from_light(seen: Observation, *, whole_link: bool = False) -> Observat
     if relay is not None:
         relay = RelayReading(relay.running, relay.heartbeat_age_s, 0, 0, (), 0, 0)
     if whole_link:
-        return replace(seen, relay=relay)
+        return replace(seen, relay=relay, endpoints=_undisturbed(seen))
     a, b = (
         None if end is None else EndpointReading(end.relay_connected, peer_connected=True)
         for end in seen.endpoints
     )
     return replace(seen, relay=relay, endpoints=(a, b), kmes=(None, None), blocks=())
+
+
+def _undisturbed(
+    seen: Observation,
+) -> tuple[EndpointReading | None, EndpointReading | None]:
+    """What endpoints say of themselves while a calibration may move what they measure."""
+    if not seen.calibrating:
+        return seen.endpoints
+    a, b = (
+        None
+        if end is None
+        else replace(end, intensities=(None, None, None), vacuum_excess=None, laser_ghz=None)
+        for end in seen.endpoints
+    )
+    return a, b
+
+
+def without_blocks_before(seen: Observation, time_s: float) -> Observation:
+    """The same; of blocks that began before, no more than whether lists differed."""
+    return replace(
+        seen,
+        blocks=tuple(
+            b if b.begin_s >= time_s else BlockReading(b.begin_s, lists_differ=b.lists_differ)
+            for b in seen.blocks
+        ),
+    )

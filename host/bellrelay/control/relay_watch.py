@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from .fault_actions import Actuator
 from .fault_baseline import UNKNOWN, Baseline
 from .fault_observation import Observation
 from .fault_watch import Notice, Turn, Watch
-from .link_observer import LinkObserver, Round, apart_from_light
+from .link_observer import LinkObserver, Round, apart_from_light, without_blocks_before
 
 __all__ = ["Left", "RelayWatch"]
 
@@ -69,6 +70,7 @@ class RelayWatch:
         self._learn_s = learn_s
         self._actuator = actuator
         self._since_s = 0.0
+        self._disturbed_s = -math.inf
         self._learner: BaselineLearner | None = None
         self._baseline = UNKNOWN
         self.watch = Watch(UNKNOWN)
@@ -118,11 +120,17 @@ class RelayWatch:
         seen = [o for o in map(self._observer.take, rounds) if o is not None]
         if not seen:
             return []
-        lit = [self.active and o.time_s - self._since_s > _SETTLE_S for o in seen]
-        fed = [
-            o if with_light else apart_from_light(o, whole_link=self.active)
-            for o, with_light in zip(seen, lit, strict=True)
-        ]
+        lit, fed = [], []
+        for observation in seen:
+            if observation.calibrating:
+                # Light that is moved on purpose, and blocks that have it in them, tell nothing.
+                self._since_s = self._disturbed_s = observation.time_s
+            settled = observation.time_s - self._since_s > _SETTLE_S
+            lit.append(self.active and settled)
+            observation = without_blocks_before(observation, self._disturbed_s)
+            if not lit[-1]:
+                observation = apart_from_light(observation, whole_link=self.active)
+            fed.append(observation)
         notices = self.watch.observe(fed)
         if self._learner is not None:
             self._learn([o for o, with_light in zip(seen, lit, strict=True) if with_light], notices)

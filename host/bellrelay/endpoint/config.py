@@ -44,6 +44,7 @@ __all__ = [
     "SenderSettings",
     "SourceSettings",
     "StoreSettings",
+    "TimetableSettings",
     "TrackingSettings",
     "TrackingSlotsSettings",
     "WatchActions",
@@ -114,6 +115,18 @@ class RelayChoiceSettings(Model):
     )
     drain_s: Annotated[float, between(0.0, 3600.0, "s")] = Field(
         default=30.0, description="longest wait of a planned move for the end of a block"
+    )
+
+
+class TimetableSettings(Model):
+    """When relays that are shared with other pairs serve this one."""
+
+    file: Path = Field(
+        description="made by `bellrelay plan --timetable`, the same on both sides: light goes to a "
+        "relay in this pair's windows only, and slots outside of them count as not sent"
+    )
+    pair: tuple[Name, Name] | None = Field(
+        default=None, description="its name there; none: endpoint_id and peer_id"
     )
 
 
@@ -485,6 +498,11 @@ class WatchSettings(Model):
     )
     laser: LaserSettings | None = None
     actions: WatchActions = WatchActions()
+    recalibrate: tuple[str, ...] = Field(
+        default=(),
+        description="command that runs calibration steps at the relay, a list of words; `{steps}` "
+        "(several words), `{relay}` and `{reason}` are put in",
+    )
     contain: tuple[str, ...] = Field(
         default=(),
         description="command that suspends a relay's keys at the KME, a list of words; `{relay}`, "
@@ -505,6 +523,7 @@ class EndpointConfig(FileModel):
         description="further relays in the order in which they are gone to, the same on both sides",
     )
     relay_choice: RelayChoiceSettings = RelayChoiceSettings()
+    timetable: TimetableSettings | None = None
     peer: PeerSettings
     source: SourceSettings
     sender: SenderSettings | None = None
@@ -630,6 +649,8 @@ class EndpointConfig(FileModel):
             out.append(
                 ("sender", None, "a sender that can be directed to a relay, with secondaries")
             )
+        if self.timetable is not None and self.sender is None:
+            out.append(("sender", None, "a sender that can be halted, with a timetable"))
         return out
 
     def _tracking_faults(self) -> list[tuple[str, object, str]]:
