@@ -92,6 +92,7 @@ class Pipeline:
         self._settings = settings
         self._channel: PeerChannel | None = None
         self._sources: dict[tuple[int, int], SourceLog] = {}
+        self._ending: set[BlockId] = set()
         self._lists: dict[BlockId, CollectedBlock] = {}
         self._talks: dict[BlockId, BlockTalk] = {}
         self._tasks: dict[BlockId, asyncio.Task[None]] = {}
@@ -369,6 +370,16 @@ class Pipeline:
     # ---------------------------------------------------------------- ends of blocks
 
     async def _abort(self, block: BlockId, aborted: BlockAborted, *, tell: bool = True) -> None:
+        # Our own reason and the peer's may come at the same time: a block ends once.
+        if block in self._ending:
+            return
+        self._ending.add(block)
+        try:
+            await self._end_without_key(block, aborted, tell=tell)
+        finally:
+            self._ending.discard(block)
+
+    async def _end_without_key(self, block: BlockId, aborted: BlockAborted, *, tell: bool) -> None:
         row = await self._write(self._store.find, block)
         if row is None or row.state.final:
             return
