@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bellrelay.relay.board import BoardSession, NotAcquiring, Phase
 from bellrelay.relay.config import RelayConfig
+from bellrelay.wire.access import NoAnswer
 from bellrelay.wire.payloads import Heartbeat, PayloadError, Tags
 
 from .lab import Lab
@@ -25,7 +26,7 @@ __all__ = ["Bench", "BenchError", "Counted", "TagRecording", "TagTap"]
 _POLL_S = 0.01
 _SILENT_S = 20.0
 """So long on the wall a board's time may stand still."""
-_TRIES_S = 2.0
+_TRIES_S = 5.0
 _SETTLE_S = 0.05
 _PS = 10**12
 
@@ -250,7 +251,7 @@ class Bench:
             yield
         finally:
             # An acquisition that has ended took the mask with it.
-            with contextlib.suppress(NotAcquiring):
+            with contextlib.suppress(NotAcquiring, NoAnswer):
                 self._write(acquisition, 0)
 
     def _write(self, acquisition: int, mask: int) -> None:
@@ -258,7 +259,7 @@ class Bench:
         while True:
             try:
                 self.session.write_live(acquisition, "stream_mask", mask)
-            except NotAcquiring:
+            except (NotAcquiring, NoAnswer):
                 # Another command may be under way, the tracking's for example.
                 if time.monotonic() >= end:
                     raise

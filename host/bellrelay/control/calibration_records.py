@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import re
 import shutil
@@ -74,7 +75,7 @@ class Records:
                 except Exception as error:
                     (partial / _PICTURE).unlink(missing_ok=True)
                     values["picture_failed"] = f"{type(error).__name__}: {error}"
-            text = json.dumps(values, indent=1, allow_nan=False)
+            text = json.dumps(_plain(values), indent=1, allow_nan=False)
             (partial / _RECORD).write_text(text, encoding="utf-8")
             for name in (_RECORD, _PICTURE):
                 with contextlib.suppress(FileNotFoundError), (partial / name).open("rb") as file:
@@ -127,6 +128,17 @@ class Records:
             yield
         finally:
             os.close(file)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say: a number that is none is null."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def _sync(folder: Path) -> None:

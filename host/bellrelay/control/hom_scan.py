@@ -34,6 +34,8 @@ __all__ = [
 ]
 
 _SIGMAS = 3.0
+_SHARP = 0.1
+"""Error of the overlap above which nothing is called good."""
 _WORST_CHANCE = 1e-4
 
 
@@ -91,6 +93,7 @@ class HomVerdict(StrEnum):
 
     GOOD = "good"
     WEAK = "visibility too low"
+    OPEN = "not decided: more pairs are needed"
     UNSEEN = "no dip"
     MISFIT = "not a dip's shape"
     IMPOSSIBLE = "deeper than light of lasers can"
@@ -190,6 +193,8 @@ def analyse_scan(
         return scan(HomVerdict.IMPOSSIBLE)
     if overlap + _SIGMAS * sigma < least_overlap:
         return scan(HomVerdict.WEAK)
+    if sigma > _SHARP or overlap + sigma < least_overlap:
+        return scan(HomVerdict.OPEN)
     return scan(HomVerdict.GOOD)
 
 

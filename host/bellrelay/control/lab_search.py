@@ -107,7 +107,7 @@ def align(
 
     One setting after the other is tried a step to each side. Three values make a parabola: its
     lowest point is where to go, two steps away at most; where it has none, the better side is.
-    Steps are halved after each round.
+    A step is halved once the best lies between its two sides.
 
     Parameters
     ----------
@@ -176,8 +176,10 @@ def _walk(
             if goal not in values:
                 values[goal] = at(_with(here, axis, goal))
             best = min(values, key=lambda position: values[position].value)
+            if abs(best - here[axis]) < width:
+                # It lies between the two sides: look closer from now on.
+                steps[axis] = width * _SHRINK
             here, value = _with(here, axis, best), values[best]
-            steps[axis] = width * _SHRINK
     return here
 
 

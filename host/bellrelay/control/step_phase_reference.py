@@ -33,9 +33,7 @@ class PhaseReferenceOptions(Model):
     step_rad: Annotated[float, between(0.001, 3.2, "rad")] = Field(
         default=0.5, description="first step"
     )
-    rounds: Annotated[int, between(1, 10)] = Field(
-        default=3, description="tries; the step is halved after each"
-    )
+    rounds: Annotated[int, between(1, 10)] = Field(default=4, description="tries on both sides")
     skip_blocks: Annotated[int, between(0, 100)] = Field(
         default=2, description="blocks that end after a turn and are passed over: sent before it"
     )

@@ -30,7 +30,7 @@ class PolarisationOptions(Model):
         description="first step of each actuator"
     )
     rounds: Annotated[int, between(1, 10)] = Field(
-        default=3, description="passes over all actuators; steps are halved after each"
+        default=3, description="passes over all actuators"
     )
     seconds: Annotated[float, between(0.001, 3600.0, "s of the board's time")] = Field(
         default=2.0, description="per measurement"

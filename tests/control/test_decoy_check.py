@@ -1,0 +1,144 @@
+"""Ratios of decoy intensities: truth is confirmed, errors are found, few counts decide nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from bellrelay.control import step_decoy
+from bellrelay.control.calibration_step import StepFailed
+from bellrelay.control.decoy_check import DecoyVerdict, check_clicks, check_readings
+from bellrelay.control.step_decoy import DecoyOptions, DecoyStep, checks_of
+
+DECLARED = np.array([0.4, 0.3, 0.05, 0.0])
+SHARE = np.array([0.45, 0.1, 0.3, 0.15])
+
+
+def clicks(
+    rng: np.random.Generator, slots: float, factor: tuple[float, ...] = (1, 1, 1, 1)
+) -> tuple[np.ndarray, np.ndarray]:
+    n = slots * SHARE
+    # Clicks per photon, and those of everybody else.
+    return n, rng.poisson(n * (0.05 * DECLARED * np.array(factor) + 0.01))
+
+
+def test_error_bars_of_the_ratios_are_what_they_say() -> None:
+    rng = np.random.default_rng(1)
+    pulls = []
+    for _ in range(400):
+        check = check_clicks(*clicks(rng, 4e6), DECLARED, 0.01)
+        pulls.append([(r.measured - r.declared) / r.sigma for r in check.ratios])
+    assert np.abs(np.mean(pulls, axis=0)).max() < 0.2
+    assert np.std(pulls, axis=0) == pytest.approx(1.0, abs=0.12)
+
+
+def test_what_is_as_declared_is_confirmed_and_what_is_not_is_found() -> None:
+    rng = np.random.default_rng(2)
+    good = check_clicks(*clicks(rng, 4e9), DECLARED, 0.01)
+    assert good.verdict is DecoyVerdict.CONFIRMED
+    bad = check_clicks(*clicks(rng, 4e9, (1, 1.06, 1, 1)), DECLARED, 0.01)
+    assert [r.verdict for r in bad.ratios] == [DecoyVerdict.DEVIATES, DecoyVerdict.CONFIRMED]
+    assert bad.verdict is DecoyVerdict.DEVIATES
+    assert bad.ratios[0].off == pytest.approx(0.06, abs=0.002)
+    # A factor of all settings is a loss like another.
+    assert check_clicks(*clicks(rng, 4e9, (0.9, 0.9, 0.9, 1)), DECLARED, 0.01).verdict is (
+        DecoyVerdict.CONFIRMED
+    )
+    assert check_clicks(*clicks(rng, 1e5), DECLARED, 0.01).verdict is DecoyVerdict.OPEN
+
+
+def test_a_good_sender_is_hardly_ever_called_bad() -> None:
+    rng = np.random.default_rng(3)
+    verdicts = [
+        check_clicks(*clicks(rng, 10 ** rng.uniform(5, 9)), DECLARED, 0.01).verdict
+        for _ in range(2000)
+    ]
+    assert verdicts.count(DecoyVerdict.DEVIATES) == 0
+
+
+def test_by_the_power_monitor() -> None:
+    rng = np.random.default_rng(4)
+    readings = np.full(4, 200)
+
+    def check(factor: list[float], noise: float = 1e-3) -> Any:
+        means = DECLARED * factor * rng.normal(1.0, noise / np.sqrt(readings))
+        return check_readings(readings, means, [noise**2] * 3 + [0.0], DECLARED, 0.01)
+
+    assert check([1, 1, 1, 1]).verdict is DecoyVerdict.CONFIRMED
+    # The monitor's own calibration drops out.
+    assert check([1.2, 1.2, 1.2, 1]).verdict is DecoyVerdict.CONFIRMED
+    assert check([1, 1, 1.05, 1]).verdict is DecoyVerdict.DEVIATES
+    assert check([1, 1, 1, 1], noise=0.2).verdict is DecoyVerdict.OPEN
+    assert check([1, 1, 1, 1]).vacuum == (0.0, 0.0)
+
+
+def test_what_cannot_be_compared_is_refused() -> None:
+    with pytest.raises(ValueError, match="each of the four settings"):
+        check_clicks([1, 1, 1], [1, 1, 1], DECLARED, 0.01)
+    with pytest.raises(ValueError, match="each of the four settings"):
+        check_clicks([1, 0, 1, 1], [1, 0, 1, 1], DECLARED, 0.01)
+    with pytest.raises(ValueError, match="no light"):
+        check_clicks([100] * 4, [3, 3, 3, 3], DECLARED, 0.01)
+    with pytest.raises(ValueError, match="two readings"):
+        check_readings([1] * 4, DECLARED, [0.0] * 4, DECLARED, 0.01)
+
+
+# ------------------------------------------------------------------------------------- the step
+
+
+def status(role: str, factor: tuple[float, ...] = (1, 1, 1, 1), slots: float = 4e9) -> dict:
+    n, k = clicks(np.random.default_rng(8), slots, factor)
+    return {
+        "role": role,
+        "intensities": [
+            {"readings": 100, "sum": 100 * x * f, "declared": x, "relative_variance": 1e-6}
+            for x, f in zip(DECLARED.tolist(), factor, strict=True)
+        ],
+        "tracking": {
+            "by_setting": {"sent": DECLARED.tolist(), "slots": n.tolist(), "clicks": k.tolist()}
+        },
+    }
+
+
+def run(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, dict]) -> Any:
+    monkeypatch.setattr(step_decoy, "ask_endpoint", lambda url: statuses[url])
+    told: list[str] = []
+    bench = SimpleNamespace(tell=told.append)
+    options = DecoyOptions.model_validate({url.removeprefix("http://"): url for url in statuses})
+    return DecoyStep().run(bench, options)  # type: ignore[arg-type]
+
+
+def test_the_step_says_who_deviates_and_by_what(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = run(monkeypatch, {"http://alice": status("alice"), "http://bob": status("bob")})
+    assert good.ok
+    assert good.text == "confirmed for alice, bob"
+    assert {c["way"] for c in good.figures["bob"]} == {"power monitor", "clicks in tracking slots"}
+    good.draw(tmp_path / "decoy.png")
+    assert (tmp_path / "decoy.png").stat().st_size > 1000
+    bad = run(
+        monkeypatch,
+        {"http://alice": status("alice"), "http://bob": status("bob", (1, 1, 1.08, 1))},
+    )
+    assert not bad.ok
+    assert bad.text.startswith("bob deviates by power monitor: mu/s 0.7500")
+    assert "nu/s 0.1350" in bad.text
+
+
+def test_the_step_needs_something_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(StepFailed, match="asked for alice is bob"):
+        run(monkeypatch, {"http://alice": status("bob")})
+    nothing = {"role": "alice", "intensities": [], "tracking": None}
+    with pytest.raises(StepFailed, match="nothing measured yet"):
+        run(monkeypatch, {"http://alice": nothing})
+    few = {**status("alice", slots=1e5), "intensities": []}
+    assert [c.verdict for c in checks_of(few, "alice", 0.01)] == [DecoyVerdict.OPEN]
+    assert run(monkeypatch, {"http://alice": few}).text.startswith("not decided for alice")
+    with pytest.raises(ValidationError, match="alice, bob or both"):
+        DecoyOptions.model_validate({})
