@@ -230,6 +230,7 @@ class CalibrationRunner:
                 raise CannotUndo(f"record {number} ({record.step}) changed nothing")
             before, begun = self._settings.tunable(), time.time_ns()
             reason = f"calibration {number} ({record.step}) is undone"
+            back: dict[str, Any] = {}
             if version is not None:
                 changed = {key: values["after"][key] for key in values["change"]}
                 now = {key: before[key] for key in changed}
@@ -253,7 +254,7 @@ class CalibrationRunner:
                     "undone": number,
                     "before": before,
                     "after": self._settings.tunable(),
-                    "change": {},
+                    "change": back,
                     "version": version,
                     "devices": [
                         {"device": d["device"], "before": d["after"], "after": d["before"]}
