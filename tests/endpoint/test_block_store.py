@@ -152,3 +152,16 @@ def test_a_store_that_cannot_be_made_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file"):
         BlockStore(tmp_path / "file" / "store", "alice")
+
+
+def test_blocks_that_have_ended_since(store):
+    amplified(store)
+    store.begin(BlockId(3, 8), 0)
+    store.begin(BlockId(3, 9), 0)
+    assert store.ended_since(0) == []
+    store.confirm(BLOCK)
+    (first,) = store.ended_since(0)
+    assert first.block == BLOCK
+    store.advance(BlockId(3, 9), BlockState.ABORTED, None, Cause.NO_BOUND)
+    assert [row.block for row in store.ended_since(first.changed_ns)] == [BlockId(3, 9)]
+    assert [row.block for row in store.ended_since(first.changed_ns - 1)] == [BLOCK, BlockId(3, 9)]

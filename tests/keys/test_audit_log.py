@@ -358,6 +358,7 @@ def test_a_log_that_is_changed_under_a_writer_takes_nothing_more(
     harm(segments(tmp_path)[0])
     with pytest.raises(AuditBroken):
         log.record(event(3))
+    assert log.fault
     with pytest.raises(AuditError):
         log.record(event(4))
     log.close()

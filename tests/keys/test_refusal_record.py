@@ -58,3 +58,4 @@ def test_nothing_is_forgotten_while_the_disk_is_full(log):
     record.add("sae-mallory", "127.0.0.1", "no")
     record.flush()
     assert [event.details["requests"] for event in log.events] == [2]
+    assert record.total == 2
