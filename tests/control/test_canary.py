@@ -96,7 +96,8 @@ def test_blocks_of_the_others_alone_are_no_new_look():
 
 def test_aborts_that_may_be_its_own_count_and_others_do_not():
     relays = [
-        TrialBlock(candidate=True, cause=str(c)) for c in (Cause.NOT_COLLECTED, Cause.TIMEOUT)
+        TrialBlock(candidate=True, cause=str(c))
+        for c in (Cause.NOT_COLLECTED, Cause.TIMEOUT, Cause.UNMEASURED)
     ]
     own = [TrialBlock(candidate=True, cause=str(Cause.INTENSITY))] * 3
     assert judge(relays * 10, LIMITS, 0.0).verdict is Verdict.GO_ON

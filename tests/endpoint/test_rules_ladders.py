@@ -154,7 +154,9 @@ def test_a_candidate_whose_light_nobody_measures_makes_no_key(tmp_path):
     lab.admission = SourceAdmission(config(tmp_path), lambda _block: 0, None, planned)
     assert lab.cause(2)[0] is Cause.INTENSITY
     lab.admission.expect(OTHER, 0.02)
-    assert lab.cause(2)[0] is Cause.INTENSITY
+    cause, detail = lab.cause(2)
+    assert cause is Cause.UNMEASURED
+    assert detail == "0 readings of s in 600 s, 20 are needed"
     assert lab.cause(1)[0] is None
 
 

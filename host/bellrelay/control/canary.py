@@ -50,7 +50,7 @@ _OWN_CAUSES = frozenset(
     }
 )
 """Why blocks end that other intensities may be to blame for. A relay that breaks the rules, a peer
-that is gone, a broken line are not."""
+that is gone, a broken line are not; nor that a power monitor has seen too little of them yet."""
 
 _Floats = NDArray[np.float64]
 

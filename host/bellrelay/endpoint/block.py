@@ -77,6 +77,7 @@ class Cause(StrEnum):
     SOURCE_RECORD = "source-record-missing"
     RANDOM_HEALTH = "random-numbers-unhealthy"
     INTENSITY = "intensity-not-guaranteed"
+    UNMEASURED = "intensity-not-measured-yet"
     POOL_DRY = "authentication-key-short"
     # both together
     LISTS_DIFFER = "announcement-lists-differ"

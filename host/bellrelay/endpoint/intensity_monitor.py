@@ -32,16 +32,21 @@ from bellrelay.distill.ladder import SETTINGS, Ladder, O
 from .config import IntensityMonitorSettings
 from .source_log import Reading
 
-__all__ = ["IntensityFault", "IntensityMonitor", "SettingState"]
+__all__ = ["IntensityFault", "IntensityMonitor", "NotMeasuredYet", "SettingState"]
 
 _NS = 1_000_000_000
 _HISTORY_S = 7 * 86400
 """So long ago may a block have begun."""
+_Look = tuple[int, float, str | None, bool]
 _Series = tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]
 
 
 class IntensityFault(Exception):
     """Intensities are not guaranteed to be as declared; the message names setting and cause."""
+
+
+class NotMeasuredYet(IntensityFault):
+    """Of a ladder that is sent now and then: there are too few readings for any statement."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ class IntensityMonitor:
             (np.empty(0, np.int64), np.empty(0), np.empty(0)) for _ in SETTINGS
         ]
         # (time of a look, deviation then, fault then, whether there were enough fresh readings).
-        self._looks: deque[tuple[int, float, str | None, bool]] = deque()
+        self._looks: deque[_Look] = deque()
         self.states: tuple[SettingState, ...] = ()
         self._totals = np.zeros((len(SETTINGS), 2))
 
@@ -250,6 +255,13 @@ class IntensityMonitor:
             )
         return None
 
+    def _look_at_end(self, until_ns: int) -> _Look:
+        found = next((look for look in self._looks if look[0] >= until_ns), None)
+        if found is None or not found[3]:
+            why = None if found is None else found[2]
+            raise NotMeasuredYet(why or "intensities were not measured to the end")
+        return found
+
     def deviation(self, since_ns: int, until_ns: int) -> float:
         """Largest relative deviation of any setting at every look between; at most ``allowed``.
 
@@ -259,6 +271,7 @@ class IntensityMonitor:
             A fault at any of these looks, or a time of more than ``max_age_s`` without a look.
         """
         longest = self._settings.max_age_s * _NS
+        at_end = None if self._steady else self._look_at_end(until_ns)
         before = [look for look in self._looks if look[0] <= since_ns][-1:]
         looks = before + [look for look in self._looks if since_ns < look[0] <= until_ns]
         times = [since_ns, *(max(look[0], since_ns) for look in looks), until_ns]
@@ -268,13 +281,8 @@ class IntensityMonitor:
             raise IntensityFault(
                 f"intensities were not measured for more than {self._settings.max_age_s:g} s"
             )
-        if not self._steady:
-            looks = [look for look in looks if look[3]]
-            at_end = next((look for look in self._looks if look[0] >= until_ns), None)
-            if at_end is None or not at_end[3]:
-                why = None if at_end is None else at_end[2]
-                raise IntensityFault(why or "intensities were not measured to the end")
-            looks.append(at_end)
+        if at_end is not None:
+            looks = [*(look for look in looks if look[3]), at_end]
         for look in looks:
             if look[2] is not None:
                 raise IntensityFault(look[2])

@@ -97,7 +97,7 @@ class IntensityWatch:
             return max(ladder.deviation, monitor.deviation(since_ns, until_ns))
         except IntensityFault as fault:
             if self._file is not None and self._file.malformed:
-                raise IntensityFault(
+                raise type(fault)(
                     f"{fault}; {self._file.path}: {self._file.malformed} lines are no readings, "
                     f"the last: {self._file.complaint}"
                 ) from None

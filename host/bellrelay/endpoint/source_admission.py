@@ -11,7 +11,7 @@ from bellrelay.distill.ladder import Ladder
 from .block import BlockAborted, BlockId, Cause
 from .checked_source import CheckedSource
 from .config import EndpointConfig
-from .intensity_monitor import IntensityFault
+from .intensity_monitor import IntensityFault, NotMeasuredYet
 from .intensity_watch import IntensityWatch
 from .source_health import RandomAlarm, SourceHealth
 from .source_log import SourceLog, SourceLogError, sent_between
@@ -72,7 +72,7 @@ class SourceAdmission:
         Raises
         ------
         BlockAborted
-            RANDOM_HEALTH, INTENSITY or SOURCE_RECORD, with what was found.
+            RANDOM_HEALTH, INTENSITY, UNMEASURED or SOURCE_RECORD, with what was found.
         """
         first, end = block.first(self._block_slots), block.end(self._block_slots)
         with self._lock:
@@ -89,6 +89,8 @@ class SourceAdmission:
                 deviation = self._deviation(block, source, first, end, ladder)
                 self.health.check(source, first, end, ladder.probabilities, block.relay)
                 return deviation
+            except NotMeasuredYet as fault:
+                raise BlockAborted(Cause.UNMEASURED, str(fault)) from None
             except IntensityFault as fault:
                 raise BlockAborted(Cause.INTENSITY, str(fault)) from None
             except RandomAlarm as alarm:
