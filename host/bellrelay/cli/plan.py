@@ -23,6 +23,14 @@ def plan(
         Path | None,
         typer.Option("--plot", help="Draw it to a PNG.", callback=writable_picture),
     ] = None,
+    timetable: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write when each relay serves whom, of the network as it is, for the endpoints' "
+            "`timetable` key.",
+            metavar="OUT.yaml",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Key for every pair of a network, as it is and with each option of the file.
@@ -43,7 +51,12 @@ def plan(
 
     file = load_network_file(network)
     options = 1 + len(file.options)
-    report = plan_report(file, progress(plan_network(file, optimise), options), optimise)
+    plans = list(progress(plan_network(file, optimise), options))
+    report = plan_report(file, plans, optimise)
+    if timetable is not None:
+        from bellrelay.cli.plan_timetable import write_timetable
+
+        report["timetable"] = write_timetable(timetable, network, plans[0])
     if plot is not None:
         draw_plan(plot, report, network.name)
     if as_json:

@@ -73,6 +73,19 @@ def print_plan(report: dict[str, Any]) -> None:
         f"{epsilon['secrecy']:g}, correctness {epsilon['correctness']:g}; 'worst pair': share of "
         "its demand, 'less a relay': the same after the loss of the worst relay"
     )
+    if "timetable" in report:
+        _print_timetable(report["timetable"])
+
+
+def _print_timetable(told: dict[str, Any]) -> None:
+    print(f"{told['file']}: {told['windows']} windows in a frame of {told['frame_s']:g} s")
+    if told["scale"] < 1.0:
+        print(
+            f"  senders are wanted at two relays at once: all windows are {told['scale']:.3f} of "
+            "what is planned"
+        )
+    for one in told["without_standby"]:
+        print(f"  {one['relay']} has no time left for {one['a']} - {one['b']} if it were needed")
 
 
 def _pair(pair: dict[str, Any]) -> list[str]:

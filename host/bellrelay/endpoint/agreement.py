@@ -25,6 +25,7 @@ from .block import BlockId
 from .block_ladders import used_ladder
 from .block_parameters import BlockParameters
 from .config import EndpointConfig
+from .timetable import windows_of
 
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
 
@@ -74,7 +75,8 @@ class Agreement:
     block_slots : slots of a block. alice, bob : declared. reconcile : ``auto``, ``ldpc`` or
     ``cascade``. refill_share : of every key, what goes into the pool. alice_limit, bob_limit : most
     deviation with which a block is still bounded, where it was measured; what is declared if that
-    is more. tracking_slots : make no key. digest : 32 bytes, of all of it.
+    is more. tracking_slots : make no key. timetable : digest of
+    the windows in which a shared relay serves both. digest : 32 bytes, of all of it.
     """
 
     alice_id: str
@@ -90,6 +92,7 @@ class Agreement:
     bob_limit: float = 0.0
     tracking_slots: TrackingSlots = field(default_factory=TrackingSlots)
     secondary_ids: tuple[str, ...] = ()
+    timetable: str = ""
     digest: bytes = field(init=False)
 
     def __post_init__(self) -> None:
@@ -200,11 +203,15 @@ class Agreement:
 
 
 def agreement_of(config: EndpointConfig) -> Agreement:
-    """What an endpoint's configuration has to be alike in with its peer's."""
+    """What an endpoint's configuration has to be alike in with its peer's.
+
+    ConfigError: its timetable cannot be used.
+    """
     alice, bob = config.endpoint_id, config.peer_id
     if config.role == "bob":
         alice, bob = bob, alice
     security = config.security
+    windows = windows_of(config)
     return Agreement(
         alice,
         bob,
@@ -219,4 +226,5 @@ def agreement_of(config: EndpointConfig) -> Agreement:
         config.bob.most_deviation,
         config.tracking_slots.schedule(),
         tuple(relay.id for relay in config.secondaries),
+        "" if windows is None else windows.digest,
     )

@@ -52,6 +52,7 @@ from .relays import Relays
 from .sender_plugin import Sender, SenderCannot, load_sender
 from .source_admission import SourceAdmission
 from .source_plugin import load_source
+from .timetable import windows_of
 from .undeclared_times import UndeclaredTimes
 
 __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
@@ -235,7 +236,8 @@ class EndpointDaemon:
             for number, (key, relay) in enumerate(relay_tls_keys(config))
         ]
         settings = config.relay_choice
-        return Relays(role, followers, directions, self.sender, self.store, settings)
+        windows = windows_of(config)
+        return Relays(role, followers, directions, self.sender, self.store, settings, windows)
 
     async def _ordered_move(self, wanted: Mapping[str, Any]) -> Mapping[str, Any]:
         """`bellrelay endpoint --move-to`."""

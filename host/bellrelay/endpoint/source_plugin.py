@@ -23,6 +23,7 @@ from .checked_source import CheckedSource
 from .config import EndpointConfig, SourceSettings
 from .source_files import SourceFiles
 from .source_log import SourceLog, SourceLogError
+from .timetable import WindowedSource, windows_of
 
 __all__ = ["GROUP", "OpenSource", "files_plugin", "load_source"]
 
@@ -56,12 +57,16 @@ def load_source(
     except ValueError as error:
         raise config.error(key, dict(settings.options), str(error)) from None
     ladder = config.own_ladder
+    windows = windows_of(config)
+    relay_id = config.relays[[each for each, _ in config.sources].index(key)].id
 
     def open_checked(acquisition: int) -> CheckedSource:
         try:
             log = open_log(acquisition)
         except ValueError as error:
             raise SourceLogError(str(error)) from None
+        if windows is not None:
+            log = WindowedSource(log, windows, relay_id)
         return CheckedSource(log, acquisition, ladder.intensities, ladder.probabilities)
 
     return open_checked
