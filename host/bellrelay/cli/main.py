@@ -42,6 +42,7 @@ VERBS = (
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
     Verb("calibrate", "Calibration steps of a relay, their records, and what takes them back."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
+    Verb("gameday", "Faults are rehearsed on a simulated link, and what is done about them."),
     Verb("plan", "Options for a network: key of every pair, cost and work."),
     Verb("tags", "Recorded time tags: info, convert, histogram, coincidences, Bell outcomes."),
 )

@@ -15,7 +15,7 @@ __all__ = ["RunFailed", "bellrelay_command", "free_port", "last_words", "process
 _STOP_S = 30.0
 
 
-class RunFailed(Exception):
+class RunFailed(RuntimeError):
     """A process of the run ended or went silent; the message has its last words."""
 
 

@@ -1,0 +1,95 @@
+"""`bellrelay gameday`: faults are rehearsed on a simulated link, and what is done about them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from bellrelay.cli.exits import ExitCode
+
+if TYPE_CHECKING:
+    from bellrelay.control.gameday_scenario import Scenario
+
+ALL = "all"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command("gameday", epilog="Example: bellrelay gameday all --report gameday/")(gameday)
+
+
+def gameday(
+    scenario: Annotated[
+        str,
+        typer.Argument(
+            metavar="SCENARIO", help="A scenario's YAML, the name of one that comes along, or all."
+        ),
+    ],
+    board: Annotated[
+        str, typer.Option(help="event (fast model of the gateware) or gateware (Verilator).")
+    ] = "event",
+    short: Annotated[
+        bool,
+        typer.Option("--short", help="All scenarios in one running system, one after another."),
+    ] = False,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="Where report.json, report.md and timeline.png go.", metavar="DIR"),
+    ] = None,
+    without_injection: Annotated[
+        bool,
+        typer.Option(
+            "--without-injection",
+            help="Do nothing to the system: a scenario that passes then proves nothing.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Rehearse faults: two relays, Alice, Bob and their KMEs as processes, all light simulated.
+
+    Every scenario waits until the link is healthy, does something to it, and holds against its
+    limits how soon the fault is told, what is done, how soon there is key again, and that no
+    finished block is lost. The exit code is 8 if anything does not hold.
+    """
+    from bellrelay.cli.gameday_whole import run_gameday
+    from bellrelay.cli.run_progress import RunProgress
+
+    if board not in ("event", "gateware"):
+        raise typer.BadParameter(f"{board!r}; allowed: event, gateware", param_hint="--board")
+    with RunProgress(1, quiet=as_json) as progress:
+        result = run_gameday(
+            _scenarios(scenario),
+            board=board,
+            together=short,
+            inject=not without_injection,
+            tell=progress.say,
+        )
+    if report is not None:
+        from bellrelay.control.gameday_report import write_report
+
+        write_report(result, report)
+    if as_json:
+        print(json.dumps(result.as_json()))
+    else:
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(result.as_markdown()))
+    if not result.passed:
+        raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _scenarios(wanted: str) -> list[Scenario]:
+    """By name or file; ConfigError, or typer.BadParameter for a name that there is not."""
+    from bellrelay.control.gameday_scenario import SCENARIOS, load_scenario, scenarios_of
+
+    if wanted == ALL:
+        return [load_scenario(path) for path in scenarios_of(SCENARIOS)]
+    own = SCENARIOS / f"{wanted}.yaml"
+    if not own.is_file() and not Path(wanted).is_file():
+        names = ", ".join(path.stem for path in scenarios_of(SCENARIOS))
+        raise typer.BadParameter(f"{wanted!r}; allowed: a file, all, {names}")
+    return [load_scenario(own if own.is_file() else Path(wanted))]

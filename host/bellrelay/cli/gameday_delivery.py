@@ -1,0 +1,75 @@
+"""The end of a gameday: applications fetch all key that both KMEs have, and it is compared."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+
+from bellrelay.cli.gameday_files import APPS, GamedayFiles
+from bellrelay.cli.run_endpoints import ROLES
+from bellrelay.cli.run_processes import RunFailed
+from bellrelay.service.tls import client_context
+
+__all__ = ["deliver_everything"]
+
+_SIZE_BITS = 256
+_AT_ONCE = 32
+
+
+def deliver_everything(files: GamedayFiles) -> dict[str, Any]:
+    """Fetch all key of both sides, each key first where it is free, then at the other KME.
+
+    Returns number of keys, their bits, whether all were the same on both sides, and whether none
+    came twice: no name twice, and none that was fetched could be fetched again.
+
+    Raises
+    ------
+    RunFailed
+        A KME does not answer.
+    """
+    return asyncio.run(_everything(files))
+
+
+async def _everything(files: GamedayFiles) -> dict[str, Any]:
+    names: list[str] = []
+    equal = once = True
+    async with aiohttp.ClientSession() as session:
+        for role, peer in (ROLES, ROLES[::-1]):
+            while True:
+                wish = {"size": _SIZE_BITS, "number": _AT_ONCE}
+                status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
+                if status != 200 and wish["number"] > 1:
+                    wish["number"] = 1
+                    status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
+                if status != 200:
+                    break
+                mine = {key["key_ID"]: key["key"] for key in told["keys"]}
+                wanted = {"key_IDs": [{"key_ID": name} for name in mine]}
+                status, told = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", wanted)
+                theirs = {k["key_ID"]: k["key"] for k in told["keys"]} if status == 200 else {}
+                equal &= mine == theirs
+                names += list(mine)
+                again = {"key_IDs": wanted["key_IDs"][:1]}
+                status, _ = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", again)
+                once &= status != 200
+    once &= len(set(names)) == len(names)
+    return {"keys": len(names), "bits": _SIZE_BITS * len(names), "equal": equal, "once": once}
+
+
+async def _ask(
+    session: aiohttp.ClientSession, files: GamedayFiles, role: str, path: str, body: dict[str, Any]
+) -> tuple[int, dict[str, Any]]:
+    own = files.folder
+    name = APPS[role]
+    context = client_context(own / f"{name}.crt", own / f"{name}.key", own / "ca.crt")
+    url = f"https://127.0.0.1:{files.kme_ports[role]}/api/v1/keys/{path}"
+    try:
+        async with session.post(
+            url, json=body, ssl=context, server_hostname=f"kme-{role}"
+        ) as answer:
+            told: dict[str, Any] = await answer.json()
+            return answer.status, told
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise RunFailed(f"{role}'s KME does not answer: {type(error).__name__}") from error

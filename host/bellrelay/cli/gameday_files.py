@@ -1,0 +1,253 @@
+"""What the daemons of a gameday read: a folder with configuration files, keys and certificates.
+
+Two relays, each with a twin of its own; Alice and Bob, who follow both; a KME on either side. The
+slots are long and the arms lose next to nothing, so that a block of a few seconds makes key on a
+small machine: nothing here says how a real link performs.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bellrelay.cli.run_certificates import make_certificates, tls_files
+from bellrelay.cli.run_endpoints import ROLES
+from bellrelay.cli.run_processes import bellrelay_command, free_port
+from bellrelay.cli.run_system import relay_yaml
+from bellrelay.endpoint.key_pool import KeyPool
+from bellrelay.keys.kek_file import write_kek_file
+from bellrelay_sim.link import SimulatedLink
+from bellrelay_sim.link_config import link_and_geometry
+
+__all__ = ["APPS", "LADDER", "RELAYS", "SHAPES", "GamedayFiles", "GamedayShape", "write_files"]
+
+RELAYS = ("charles", "diana")
+"""Primary and secondary."""
+TRACKING_SLOTS = {"every": 2500, "length": 125}
+APPS = {role: f"app-{role}" for role in ROLES}
+_SECRET_BYTES = 1 << 21
+LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
+
+
+@dataclass(frozen=True)
+class GamedayShape:
+    """How large everything is.
+
+    board : event or gateware. slot_period_ps, block_slots : of the link. learn_s : link time from
+    which the watch learns what is usual. link : what else the simulated link has.
+    """
+
+    board: str = "event"
+    slot_period_ps: int = 1_000_000
+    block_slots: int = 3_000_000
+    learn_s: float = 10.0
+    link: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def link_values(self) -> dict[str, Any]:
+        """The link's file, the seed aside."""
+        period = self.slot_period_ps
+        early, late = period // 4, 3 * period // 4
+        return {
+            "slot_period_ps": period,
+            "early_centre_ps": early,
+            "late_centre_ps": late,
+            "early_window_ps": [early - 5000, early + 5000],
+            "late_window_ps": [late - 5000, late + 5000],
+            "pulse_sigma_ps": 1000.0,
+            "arm_a": {"eta": 0.9},
+            "arm_b": {"eta": 0.9},
+            "mode_overlap": 0.99,
+            "misalignment_z": 0.003,
+            "misalignment_x": 0.003,
+            "alice": LADDER,
+            "bob": LADDER,
+            **self.link,
+        }
+
+
+SHAPES = {"event": GamedayShape()}
+"""By board."""
+
+
+@dataclass
+class GamedayFiles:
+    """Where everything is.
+
+    ports : of health servers by process. commands : by process, in the order of their start.
+    """
+
+    folder: Path
+    shape: GamedayShape
+    ports: dict[str, int] = field(default_factory=dict)
+    commands: dict[str, list[str]] = field(default_factory=dict)
+    kme_ports: dict[str, int] = field(default_factory=dict)
+
+    def conditions(self, relay: str) -> Path:
+        """Socket of this relay's twin."""
+        return self.folder / relay / "conditions"
+
+    def yaml_of(self, name: str) -> Path:
+        """The file that a daemon reads."""
+        if name in RELAYS:
+            return self.folder / name / "relay.yaml"
+        return self.folder / f"{name}.yaml"
+
+
+def write_files(folder: Path, shape: GamedayShape, kmes: bool) -> GamedayFiles:
+    """Write all of it into an empty folder of our own."""
+    files = GamedayFiles(folder, shape)
+    names = [*RELAYS, *ROLES, *(f"kme-{role}" for role in ROLES if kmes)]
+    files.ports = {name: free_port() for name in names}
+    link, _ = link_and_geometry(shape.link_values)
+    for number, relay in enumerate(RELAYS):
+        _write_relay(files, link, relay, seed=101 + number)
+    make_certificates(folder, [*ROLES, *(f"kme-{r}" for r in ROLES), *APPS.values()])
+    secret = os.urandom(_SECRET_BYTES)
+    peer_port, kme_peer_port = free_port(), free_port()
+    for role, peer in (ROLES, ROLES[::-1]):
+        KeyPool.create(folder / f"{role}.pool", secret)
+        values = _endpoint(files, role, peer, peer_port, kmes)
+        files.yaml_of(role).write_text(yaml.safe_dump(values))
+        files.commands[role] = bellrelay_command("endpoint", files.yaml_of(role))
+    for role, peer in (ROLES, ROLES[::-1]) if kmes else ():
+        name = f"kme-{role}"
+        write_kek_file(folder / f"{role}.kek")
+        files.kme_ports[role] = free_port()
+        files.yaml_of(name).write_text(yaml.safe_dump(_kme(files, role, peer, kme_peer_port)))
+        files.commands[name] = bellrelay_command("kme", files.yaml_of(name))
+    return files
+
+
+def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int) -> None:
+    own = files.folder / relay
+    own.mkdir()
+    (own / "link.yaml").write_text(yaml.safe_dump({**files.shape.link_values, "seed": seed}))
+    values = relay_yaml(link, own, files.ports[relay])
+    values["relay_id"] = relay
+    values["silence_s"] = 2.0 if files.shape.board == "event" else 120.0
+    values["fan_out"] = {"unix_socket": str(own / "honest")}
+    values["histogram"]["period_s"] = 0.5
+    values["raw_tags"] = {"stream": True}
+    values["tracking"] = {
+        "slots": dict(TRACKING_SLOTS),
+        "settle_s": 1.0,
+        "width_ps": 1002.0,
+        "clock_ppm": 0.01,
+    }
+    (own / "relay.yaml").write_text(yaml.safe_dump(values))
+    twin = [sys.executable, "-m", "bellrelay_sim.twin", "--board", files.shape.board]
+    twin += ["--config", str(own / "link.yaml"), "--port-link", str(own / "port")]
+    twin += ["--conditions", str(own / "conditions"), "--acquisition-seeds", "--slots", "1e12"]
+    twin += ["--conditions-log", str(own / "conditions.log")]
+    if files.shape.board == "event":
+        twin.append("--realtime")
+    line = [sys.executable, "-m", "bellrelay_sim.announcement_line"]
+    line += ["--relay", str(own / "honest"), "--listen", str(own / "announcements")]
+    files.commands[f"twin-{relay}"] = twin
+    files.commands[f"line-{relay}"] = line
+    files.commands[relay] = bellrelay_command("relay", files.yaml_of(relay))
+
+
+def _endpoint(
+    files: GamedayFiles, role: str, peer: str, peer_port: int, kmes: bool
+) -> dict[str, Any]:
+    folder, shape = files.folder, files.shape
+    way = "listen" if role == "alice" else "connect"
+    relays = []
+    for relay in RELAYS:
+        own = folder / relay
+        source = {
+            "plugin": "simulation",
+            "link": str(own / "link.yaml"),
+            "acquisition": "each",
+            "conditions": str(own / "conditions.log"),
+        }
+        relays.append((relay, {"id": relay, "unix_socket": str(own / "announcements")}, source))
+    primary, secondary = relays
+    ladder = {**LADDER, "deviation": 0.005, "deviation_limit": 0.02, "vacuum_limit": 1e-4}
+    return {
+        "endpoint_id": role,
+        "peer_id": peer,
+        "role": role,
+        "relay": primary[1],
+        "source": primary[2],
+        "secondaries": [{**secondary[1], "source": secondary[2]}],
+        "peer": {way: f"127.0.0.1:{peer_port}", "name": peer, "tls": tls_files(folder, role)},
+        "sender": {
+            "plugin": "simulation",
+            "relays": {relay: str(files.conditions(relay)) for relay in RELAYS},
+        },
+        "alice": ladder,
+        "bob": ladder,
+        "block": {"slots": shape.block_slots, "settle_s": 1.0, "patience_s": 30.0},
+        "security": {"secrecy": 0.01, "correctness": 1e-6, "authentication": 1e-9},
+        "reconcile": {"error_rate": 0.01},
+        "store": {"directory": str(folder / f"{role}.blocks")},
+        "key_pool": {"file": str(folder / f"{role}.pool"), "reserve_bits": 8192},
+        "intensity_monitor": {"input": "source", "max_age_s": 10.0, "epsilon": 1e-4},
+        "health": {"listen": f"127.0.0.1:{files.ports[role]}"},
+        "watch": {
+            "relays": {relay: f"http://127.0.0.1:{files.ports[relay]}" for relay in RELAYS},
+            "peer": f"http://127.0.0.1:{files.ports[peer]}",
+            "kmes": [f"http://127.0.0.1:{files.ports[f'kme-{r}']}" for r in ROLES] if kmes else [],
+            "baseline": str(folder / f"{role}.baseline.yaml"),
+            "learn_s": shape.learn_s,
+            "contain": _contain(files, role) if kmes else [],
+        },
+        "changes": {"directory": str(folder / f"{role}.changes"), "lead_blocks": 1},
+        "tracking_slots": dict(TRACKING_SLOTS),
+        "tracking": {
+            "slot_period_ps": float(shape.slot_period_ps),
+            "centres_ps": [float(shape.slot_period_ps // 4), float(3 * shape.slot_period_ps // 4)],
+            "width_ps": 1002.0,
+            "window_s": 1.0,
+            # Four detectors, none of which is dead: what arrives is seen.
+            "transmittance": 0.9,
+            "steer": role == "alice",
+            "settle_s": 2.0,
+            "slew_ps_per_s": 500.0,
+        },
+        "workers": 1,
+    }
+
+
+def _contain(files: GamedayFiles, role: str) -> list[str]:
+    """What an operator has in watch.contain: all that this relay brought is suspended."""
+    words = [sys.executable, "-m", "bellrelay", "keys", "suspend"]
+    words += ["--config", str(files.yaml_of(f"kme-{role}")), "--relay", "{relay}"]
+    return [*words, "--reason", "{reason}", "--include", "{evidence}"]
+
+
+def _kme(files: GamedayFiles, role: str, peer: str, peer_port: int) -> dict[str, Any]:
+    folder = files.folder
+    tls = tls_files(folder, f"kme-{role}")
+    way = "listen" if role == "alice" else "connect"
+    return {
+        "kme_id": f"kme-{role}",
+        "listen": f"127.0.0.1:{files.kme_ports[role]}",
+        "tls": tls,
+        "peer": {
+            "kme_id": f"kme-{peer}",
+            way: f"127.0.0.1:{peer_port}",
+            "name": f"kme-{peer}",
+            "tls": tls,
+        },
+        "pairs": [{"name": "apps", "saes": {f"kme-{each}": APPS[each] for each in ROLES}}],
+        "store": {"directory": str(folder / f"{role}.keys")},
+        "kek": {"file": str(folder / f"{role}.kek")},
+        "intake": {
+            "directory": str(folder / f"{role}.blocks"),
+            "endpoint_id": role,
+            "relay": RELAYS[0],
+            "poll_s": 0.2,
+        },
+        "audit": {"directory": str(folder / f"{role}.audit")},
+        "health": {"listen": f"127.0.0.1:{files.ports[f'kme-{role}']}"},
+    }

@@ -1,0 +1,139 @@
+"""A whole gameday: the system is started, scenarios are run on it, and what is left is compared."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from bellrelay.cli.gameday_delivery import deliver_everything
+from bellrelay.cli.gameday_files import RELAYS, SHAPES, GamedayShape, write_files
+from bellrelay.cli.gameday_system import GamedaySystem, running_system
+from bellrelay.cli.run_endpoints import ROLES
+from bellrelay.cli.run_processes import RunFailed
+from bellrelay.control.gameday_report import GamedayReport
+from bellrelay.control.gameday_run import Outcome, run_scenario
+from bellrelay.control.gameday_scenario import Scenario
+from bellrelay.control.gameday_timeline import Blocks, Timeline
+
+__all__ = ["run_gameday"]
+
+_TAKEN_S = 20.0
+
+
+def run_gameday(
+    scenarios: Sequence[Scenario],
+    *,
+    board: str,
+    together: bool,
+    inject: bool,
+    tell: Callable[[str], None],
+) -> GamedayReport:
+    """Run them all, whatever becomes of one.
+
+    Parameters
+    ----------
+    together
+        In one running system, one after another; otherwise each has a system of its own.
+    inject
+        False: nothing is done to the system.
+
+    Raises
+    ------
+    RunFailed
+        The system does not start.
+    """
+    groups = [list(scenarios)] if together else [[one] for one in scenarios]
+    parts = [_in_one_system(group, SHAPES[board], inject, tell) for group in groups]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _in_one_system(
+    scenarios: Sequence[Scenario],
+    shape: GamedayShape,
+    inject: bool,
+    tell: Callable[[str], None],
+) -> GamedayReport:
+    begin = time.monotonic()
+    failures: list[str] = []
+    outcomes: list[Outcome] = []
+    with tempfile.TemporaryDirectory(prefix="gameday-") as name:
+        files = write_files(Path(name), shape, kmes=True)
+        tell("two relays, Alice, Bob and both KMEs start")
+        with running_system(files) as system:
+            for scenario in scenarios:
+                outcomes.append(run_scenario(scenario, system, tell, inject=inject))
+                tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")
+            delivered = None
+            try:
+                failures += _all_taken(system)
+                delivered = deliver_everything(files)
+            except RunFailed as error:
+                failures.append(str(error))
+            if delivered is not None and not (delivered["equal"] and delivered["once"]):
+                failures.append(f"keys were not delivered as they must be: {delivered}")
+            timeline = Timeline(RELAYS, system.samples, _blocks(system))
+            link_s = system.look().link_s
+    wall_s = time.monotonic() - begin
+    return GamedayReport(
+        shape.board, outcomes, wall_s, link_s, timeline, delivered, failures=failures
+    )
+
+
+def _all_taken(system: GamedaySystem) -> list[str]:
+    """Until both KMEs have taken over what was finished; what they have not."""
+    end = time.monotonic() + _TAKEN_S
+    while True:
+        left = {role: system.waiting_keys(role) for role in ROLES}
+        if not any(left.values()):
+            return []
+        if time.monotonic() > end:
+            return [f"keys that {role}'s KME did not take: {n}" for role, n in left.items() if n]
+        time.sleep(0.2)
+
+
+def _blocks(system: GamedaySystem) -> Blocks:
+    """Of Alice, on the time axis of the looks."""
+    utc = np.array([s["utc_ns"] for s in system.samples], np.float64)
+    link = np.array([s["link_s"] for s in system.samples])
+    rows = system.blocks_with_key("alice")
+    return Blocks(
+        np.interp([float(row.changed_ns) for row in rows], utc, link).tolist(),
+        [int(row.record.get("length", 0)) for row in rows],
+        [row.record["errors_corrected"] / max(row.record["sifted_bits"], 1) for row in rows],
+    )
+
+
+def _joined(parts: Sequence[GamedayReport]) -> GamedayReport:
+    """Systems that ran one after another, as one."""
+    samples: list[dict[str, object]] = []
+    times: list[float] = []
+    bits: list[int] = []
+    errors: list[float] = []
+    outcomes: list[Outcome] = []
+    begin = 0.0
+    for part in parts:
+        samples += [{**s, "link_s": s["link_s"] + begin} for s in part.timeline.samples]
+        times += [at + begin for at in part.timeline.blocks.link_s]
+        bits += part.timeline.blocks.bits
+        errors += part.timeline.blocks.error_z
+        outcomes += [outcome.later(begin) for outcome in part.outcomes]
+        begin += part.link_s
+    found = [part.delivered for part in parts if part.delivered is not None]
+    return GamedayReport(
+        parts[0].board,
+        outcomes,
+        sum(part.wall_s for part in parts),
+        begin,
+        Timeline(RELAYS, samples, Blocks(times, bits, errors)),
+        {
+            "keys": sum(d["keys"] for d in found),
+            "bits": sum(d["bits"] for d in found),
+            "equal": all(d["equal"] for d in found),
+            "once": all(d["once"] for d in found),
+        },
+        failures=[failure for part in parts for failure in part.failures],
+    )
