@@ -15,6 +15,7 @@ from pydantic import Field
 
 from bellrelay.control.calibration_bench import Bench, TagTap
 from bellrelay.control.calibration_records import Records, RecordsError
+from bellrelay.control.calibration_reference import reference_page
 from bellrelay.control.calibration_runner import CalibrationRunner, CannotUndo
 from bellrelay.control.calibration_step import DeviceChange, StepFailed, StepResult
 from bellrelay.control.calibration_steps import calibration_steps
@@ -225,6 +226,13 @@ def test_every_step_of_a_relay_has_its_own_name_and_says_what_it_is() -> None:
     for step in steps:
         assert step.about
         assert all(field.description for field in step.options.model_fields.values()), step.name
+
+
+def test_the_reference_page_is_of_these_steps() -> None:
+    page = Path(__file__).parents[2] / "docs/reference/calibration.md"
+    assert page.read_text() == reference_page(), (
+        "python -m bellrelay.control.calibration_reference > docs/reference/calibration.md"
+    )
 
 
 # ------------------------------------------------------------------------------------- records

@@ -1,7 +1,15 @@
 """The calibration step `decoy`: the ratios of the senders' settings against their declaration.
 
 What was measured is asked of the endpoints, which alone know what was sent: by their power
-monitors, and by the clicks in tracking slots that the relay has published.
+monitors, and by the clicks in tracking slots that the relay has published, whose settings are never
+key. Clicks per slot grow with the intensity sent by the same slope for all settings, on top of what
+is not this sender's, so that differences to the vacuum setting stand to one another as the
+intensities do, whatever is lost on the way.
+
+A ratio is *confirmed* if it lies within what the declared deviation allows (2 d / (1 - d) for a
+deviation d of each of the two) by three standard errors, and *deviates* if it lies outside by as
+much; in between nothing is decided, and the step has not ended well. It changes nothing: what to do
+is in the runbook that it names.
 """
 
 from __future__ import annotations

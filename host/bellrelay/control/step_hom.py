@@ -1,4 +1,18 @@
-"""The calibration step `hom`: a Hong-Ou-Mandel scan with a delay line in one arm."""
+"""The calibration step `hom`: a Hong-Ou-Mandel scan with a delay line in one arm.
+
+Raw tags are recorded at each delay. Pairs of clicks of the same bin at the two ports of the beam
+splitter, over pairs that lie some slots apart (these know nothing of one another), dip where the
+pulses meet. A Gaussian dip is fitted: visibility, centre and width, each with its standard error;
+the width is that of the pulses times the square root of two. The visibility is compared with what
+light of lasers can at best: 1/2 where both send the same in every slot, less with decoy states and
+bits in Z, which `alice` and `bob` tell of.
+
+It is *good* if the squared overlap of the modes (visibility over the most that there can be) may be
+`least_overlap` or more and is known within 0.1; *too low* if it lies below by three standard
+errors; *deeper than light of lasers can* points to wrong windows or counting. Only a good dip moves
+the delay line, to the dip's centre; else it goes back to where it stood. The detectors must be
+deskewed before: clicks of a pair are looked for within `window_ps`.
+"""
 
 from __future__ import annotations
 

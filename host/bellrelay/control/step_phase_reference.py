@@ -1,6 +1,9 @@
 """The calibration step `phase-reference`: fewest errors in X, by turning a phase.
 
-Only who knows the bits sees it: the error rate in X comes of an endpoint's /health, block by block.
+Only who knows the bits sees it: the error rate in X comes of an endpoint's /health, by blocks. The
+search is that of `polarisation`. Blocks that were under way when the phase was turned hold slots of
+before, so that `skip_blocks` of them are passed over after each turn: as many as are under way at
+once, and one more.
 """
 
 from __future__ import annotations

@@ -1,7 +1,11 @@
 """The calibration step `polarisation`: the arms' polarisations are made alike at the relay.
 
 Pairs of clicks in the same bin at the two ports are rarest where the pulses of both senders overlap
-best, so that a relay alone can see it: nobody's bits are needed.
+best, so that a relay alone can see it: nobody's bits are needed. The actuators are turned one after
+the other, within the device's ranges; where three values make a parabola, its lowest point is
+tried. What that comes to is measured anew beside what was there before, and kept only if it is
+better by two standard errors of the difference; otherwise, and whatever breaks, the device goes
+back.
 """
 
 from __future__ import annotations
