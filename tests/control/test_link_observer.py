@@ -10,9 +10,12 @@ import pytest
 from simulated_link import SimulatedLink, of_endpoint, of_kme, of_relay
 from simulated_statuses import BLOCK_SLOTS, Statuses
 
+from bellrelay.control.fault_baseline import measure_baseline
+from bellrelay.control.fault_observables import Instance, Side, instances
 from bellrelay.control.fault_observation import Measured, Observation
-from bellrelay.control.link_observer import LinkObserver, Round, apart_from_light
+from bellrelay.control.link_observer import LinkObserver, Round
 from bellrelay.control.link_time import LinkTime
+from bellrelay.control.observation_parts import light_of, presence_of, services_of
 from bellrelay.service.health_server import plain_numbers
 
 
@@ -143,13 +146,48 @@ def test_what_a_sender_was_asked_for_is_known() -> None:
     assert back.asked[1].light == 0.0
 
 
-def test_a_relay_that_waits_is_watched_for_being_there() -> None:
-    dim = apart_from_light(SimulatedLink(seed=5).run(6)[4])
-    assert dim.relay is not None
-    assert (dim.relay.running, dim.relay.slots, dim.relay.detectors) == (True, 0, ())
-    assert dim.blocks == ()
-    assert dim.endpoints[0] is not None
-    assert dim.endpoints[0].pool_blocks is None
+def test_no_alarm_is_in_two_parts() -> None:
+    """Nor is any lost: what is wrong in the whole is wrong in exactly one of them."""
+    seen = SimulatedLink(seed=5).run(6)
+    wrong = {
+        "relay-lost": of_endpoint(seen[4], 1, relay_connected=False),
+        "unreachable": replace(seen[4], relay=None, relay_reachable=False),
+        "stopped": of_relay(seen[4], running=False),
+        "silence": of_relay(seen[4], heartbeat_age_s=9.0),
+        "peer-lost": of_endpoint(seen[4], 0, peer_connected=False),
+        "tags": of_endpoint(seen[4], 0, tag_failures=1),
+        "pool": of_endpoint(seen[4], 0, pool_blocks=1.0),
+        "random": of_endpoint(seen[4], 0, random_alarm=True),
+        "kme-peer": of_kme(seen[4], 0, peer_connected=False),
+        "audit": of_kme(seen[4], 1, audit_broken=True),
+        "breaches": of_endpoint(seen[4], 0, breaches=1),
+        "vacuum": of_endpoint(seen[4], 0, vacuum_excess=3.0),
+        "line": of_relay(seen[4], lost=10**6),
+        "reference": of_relay(seen[4], reference_locked=False),
+    }
+    base = measure_baseline(SimulatedLink(seed=1).run(60))
+    for name, observation in wrong.items():
+        parts = (light_of(observation), presence_of(observation), services_of(observation, 5.0))
+        beyond = [
+            part
+            for part in parts
+            for instance in instances(base)
+            if instance.observable.name == name
+            and _is_beyond(instance, instance.sample(part, base))
+        ]
+        assert len({id(part) for part in beyond}) == 1, name
+
+
+def _is_beyond(instance: Instance, sample: tuple[float, float]) -> bool:
+    num, den = np.array([sample[0]]), np.array([sample[1]])
+    for side in Side:
+        limit = instance.observable.limit(side)
+        if limit is not None:
+            statistic = instance.observable.statistic
+            test = statistic.above if side is Side.UP else statistic.below
+            if test(num, den, limit.at(instance.reference)[0], 1e-3)[0]:
+                return True
+    return False
 
 
 def test_slots_are_placed_in_link_time() -> None:

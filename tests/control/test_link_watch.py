@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry, generate_latest
-from simulated_link import SimulatedLink, of_endpoint
+from simulated_link import SimulatedLink, of_endpoint, of_relay
 from simulated_statuses import ObservedLink, Statuses
 from watched_endpoint import watched_alice
 
@@ -480,3 +480,56 @@ def test_a_calibration_may_be_a_command(tmp_path: Path, learnt: Path) -> None:
 def test_every_fault_that_is_recalibrated_names_its_steps() -> None:
     wanted = {f.name for f in FAULTS if any(s.action is Action.RECALIBRATE for s in f.steps)}
     assert set(STEPS) == wanted
+
+
+def test_a_relay_that_waits_and_breaks_the_rules_is_contained_too(
+    tmp_path: Path, learnt: Path
+) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+    stage.relays.active = "charlie-2"
+    words = tmp_path / "words"
+    script = "import sys; open(sys.argv[1], 'w').write(sys.argv[2])"
+    command = [sys.executable, "-c", script, str(words), "{relay}"]
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(learnt), contain=command)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_endpoint(seen, 0, breaches=1)
+            status = await until(faults, lambda s: s["orders"], 30)
+            assert (status["orders"][0]["relay"], status["orders"][0]["outcome"]) == (
+                "charlie-1",
+                "done",
+            )
+
+    asyncio.run(scene())
+    assert words.read_text() == "charlie-1"
+    # Light goes to the other one, and stays there.
+    assert stage.asked == [("quarantine", "charlie-1")]
+
+
+def test_a_dead_relay_is_told_though_the_link_has_left_it(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+
+    def well() -> dict[str, Any]:
+        return {**stage.of_relay(), "state": "running", "heartbeat_age_s": 0.05}
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(learnt))
+        servers = {**everybody(stage), "charlie-2": well}
+        async with watched(stage, settings, servers) as faults:
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.report = lambda seen: of_relay(seen, running=False, heartbeat_age_s=1.0)
+            begun = faults.status()["rounds"]
+            await until(faults, lambda s: s["rounds"] > begun + 1, 5)
+            stage.relays.active = "charlie-2"
+            status = await until(
+                faults, lambda s: [f for f in s["active"] if f["relay"] == "charlie-1"], 10
+            )
+            assert status["active"][0]["fault"] == "board-fault"
+            assert status["rounds"] - begun <= 5
+            status = await until(faults, lambda s: s["orders"], 10)
+            assert status["orders"][0]["what"] == "needless: no light goes to this relay"
+            assert stage.asked == []
+
+    asyncio.run(scene())

@@ -61,9 +61,10 @@ def _lines(faults: Mapping[str, Any]) -> list[str]:
     out: list[str] = []
     for fault in faults["active"]:
         receding = ", receding" if fault["receding"] else ""
+        relay = "" if fault["relay"] is None else f", relay {fault['relay']}"
         out.append(
-            f"{fault['fault']} of {fault['subject']} ({fault['family']}, relay {fault['relay']}"
-            f"{receding}): {fault['title']}; probability {fault['probability']:.2f}"
+            f"{fault['fault']} of {fault['subject']} ({fault['family']}{relay}{receding}): "
+            f"{fault['title']}; probability {fault['probability']:.2f}"
         )
         out += [
             f"    {e['weight']:+5.1f}  {e['observable']}: {e['said']}" for e in fault["evidence"]

@@ -50,8 +50,6 @@ class DaemonHands:
         Running.
     config
         Its own.
-    watched
-        The relay by which orders were found due.
     relay_status
         What a relay said last; None: nothing.
     evidence
@@ -62,7 +60,6 @@ class DaemonHands:
         self,
         daemon: EndpointDaemon,
         config: EndpointConfig,
-        watched: Callable[[], str],
         relay_status: Callable[[str], Status | None],
         evidence: Callable[[], Mapping[str, Any]],
     ) -> None:
@@ -70,7 +67,6 @@ class DaemonHands:
         self._daemon = daemon
         self._config = config
         self._settings = config.watch
-        self._watched = watched
         self._relay_status = relay_status
         self._evidence = evidence
 
@@ -83,7 +79,7 @@ class DaemonHands:
     async def fail_over(self, order: Order) -> str:
         if not self._config.secondaries:
             raise NotDone("no other relay is configured")
-        before = self._watched()
+        before = order.relay or self._active
         if self._active != before:
             # The endpoint was quicker: a relay that is well must not be left for another's fault.
             return f"{before} was left already"
@@ -123,10 +119,11 @@ class DaemonHands:
         if steps is None or not words:
             missing = "watch.recalibrate names no command" if steps else "no step is known for it"
             raise NotDone(f"{missing}: a person begins calibrations")
-        filled = {"{relay}": self._watched(), "{reason}": _why(order)}
+        relay_id = order.relay or self._active
+        filled = {"{relay}": relay_id, "{reason}": _why(order)}
         command = [w for word in words for w in (steps if word == "{steps}" else (word,))]
         await _run([_filled(word, filled) for word in command], _CALIBRATION_S)
-        return f"ran {', '.join(steps)} at {self._watched()}"
+        return f"ran {', '.join(steps)} at {relay_id}"
 
     async def roll_back(self, order: Order) -> str:
         """Take back the intensities on trial, or else those that were promoted last."""
@@ -179,7 +176,7 @@ class DaemonHands:
 
         What can be done is done, whatever else fails; NotDone tells what did not work.
         """
-        relay_id, done, failed = self._watched(), [], []
+        relay_id, done, failed = order.relay or self._active, [], []
         folder = self._config.store.directory / "incidents"
         evidence: Path | None = None
         try:
@@ -205,7 +202,7 @@ class DaemonHands:
         await self._daemon.relays.quarantine(relay_id, _why(order))
 
     async def _leave(self, order: Order) -> None:
-        if self._config.role == "alice":
+        if self._config.role == "alice" and self._active == (order.relay or self._active):
             await self.fail_over(order)
 
     async def _suspend(self, relay_id: str, order: Order, evidence: Path | None) -> None:

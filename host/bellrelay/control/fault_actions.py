@@ -48,13 +48,17 @@ class Step:
 
 @dataclass(frozen=True)
 class Order:
-    """An action that is due: against which fault, of which subject, at which link time."""
+    """An action that is due: against which fault, of which subject, at which link time.
+
+    relay: by whose watch it was found; empty if that is no relay's.
+    """
 
     action: Action
     fault: str
     subject: str
     time_s: float
     runbook: str
+    relay: str = ""
 
 
 class Actuator(Protocol):

@@ -145,6 +145,10 @@ class LinkActions:
         self._count(action)
         self._begin(order, self._work(order))
 
+    def pass_over(self, order: Order, why: str) -> None:
+        """Put down an order that is not carried out, as nothing needs it."""
+        self._tell(Outcome(order, done=why))
+
     def _whose(self, order: Order) -> str | None:
         """Who else does it; None: we do."""
         about_party = order.subject in PARTIES

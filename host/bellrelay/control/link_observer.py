@@ -27,13 +27,7 @@ from .fault_observation import (
 )
 from .link_time import LinkTime
 
-__all__ = [
-    "BITS_PER_BLOCK",
-    "LinkObserver",
-    "Round",
-    "apart_from_light",
-    "without_blocks_before",
-]
+__all__ = ["BITS_PER_BLOCK", "LinkObserver", "Round"]
 
 BITS_PER_BLOCK = 8 * TAGS_PER_BLOCK * TAG_KEY_BYTES
 
@@ -171,46 +165,3 @@ def _asked(status: Status | None) -> Asked:
     attenuation_db = float(sender.get("attenuation_db") or 0.0)
     rate = sender.get("rate")
     return Asked(10.0 ** (-attenuation_db / 10.0), 1.0 if rate is None else float(rate))
-
-
-def apart_from_light(seen: Observation, *, whole_link: bool = False) -> Observation:
-    """The same without what depends on light: of a relay that none is sent to, or not for long.
-
-    whole_link : keep also what belongs to the link as a whole: endpoints, KMEs, blocks.
-    """
-    relay = seen.relay
-    if relay is not None:
-        relay = RelayReading(relay.running, relay.heartbeat_age_s, 0, 0, (), 0, 0)
-    if whole_link:
-        return replace(seen, relay=relay, endpoints=_undisturbed(seen))
-    a, b = (
-        None if end is None else EndpointReading(end.relay_connected, peer_connected=True)
-        for end in seen.endpoints
-    )
-    return replace(seen, relay=relay, endpoints=(a, b), kmes=(None, None), blocks=())
-
-
-def _undisturbed(
-    seen: Observation,
-) -> tuple[EndpointReading | None, EndpointReading | None]:
-    """What endpoints say of themselves while a calibration may move what they measure."""
-    if not seen.calibrating:
-        return seen.endpoints
-    a, b = (
-        None
-        if end is None
-        else replace(end, intensities=(None, None, None), vacuum_excess=None, laser_ghz=None)
-        for end in seen.endpoints
-    )
-    return a, b
-
-
-def without_blocks_before(seen: Observation, time_s: float) -> Observation:
-    """The same; of blocks that began before, no more than whether lists differed."""
-    return replace(
-        seen,
-        blocks=tuple(
-            b if b.begin_s >= time_s else BlockReading(b.begin_s, lists_differ=b.lists_differ)
-            for b in seen.blocks
-        ),
-    )

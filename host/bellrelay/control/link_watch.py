@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,11 +18,14 @@ from bellrelay.endpoint.config import EndpointConfig, WatchSettings
 from .baseline_file import BaselineFile
 from .daemon_hands import DaemonHands
 from .fault_actions import Action
+from .fault_baseline import UNKNOWN
 from .fault_from_status import Status
-from .fault_watch import Notice, Turn
+from .fault_observation import Observation
+from .fault_watch import Notice, Turn, Watch
 from .health_asker import HealthAsker
 from .link_actions import LinkActions, Outcome
 from .link_observer import Round
+from .observation_parts import services_of
 from .relay_watch import RelayWatch
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ class LinkWatch:
         # Faults that were there, with their subjects.
         self._known: set[tuple[str, str]] = set()
         self._asker = HealthAsker(self._settings.timeout_s)
-        self._active = config.relay.id
+        self._services = Watch(UNKNOWN)
+        self._services_s = 0.0
         self._relay_said: dict[str, Status | None] = {}
         self._failed = ""
         self._rounds = 0
@@ -72,12 +76,11 @@ class LinkWatch:
 
     async def run(self, daemon: EndpointDaemon) -> None:
         """Watch, until it is cancelled. A round that fails is logged, and ends nothing."""
-        hands = DaemonHands(
-            daemon, self._config, lambda: self._active, self._relay_status, self.evidence
-        )
+        hands = DaemonHands(daemon, self._config, self._relay_status, self.evidence)
         self._actions = LinkActions(
             self._config.role, self._settings.actions, hands, self._became_of
         )
+        self._services = Watch(UNKNOWN, self._actions)
         file = None if self._settings.baseline is None else BaselineFile(self._settings.baseline)
         for relay_id in self._relay_ids(daemon):
             if self._new_baseline and file is not None:
@@ -108,7 +111,7 @@ class LinkWatch:
 
     async def _round(self, daemon: EndpointDaemon) -> None:
         own = daemon.status()
-        self._active = active = str(own["relays"]["active"])
+        active = str(own["relays"]["active"])
         said = await asyncio.gather(*(self._ask(url) for url in self._addresses()))
         answers = dict(zip(self._addresses(), said, strict=True))
         peer = answers.get(self._settings.peer or "")
@@ -131,10 +134,21 @@ class LinkWatch:
                 watched.activate()
             else:
                 watched.deactivate()
-            for notice in watched.take([one_round]):
-                self._noticed(watched, notice)
+            seen, notices = watched.observe([one_round])
+            for notice in notices:
+                self._noticed(relay_id, watched.told, notice)
+            if relay_id == active:
+                self._observe_services(seen)
         self._actions.tick()
         self._rounds += 1
+
+    def _observe_services(self, seen: Sequence[Observation]) -> None:
+        """What belongs to no relay, by the time of whichever is active."""
+        for observation in seen:
+            self._services_s += observation.span_s
+            part = services_of(observation, self._services_s)
+            for notice in self._services.observe([part]):
+                self._noticed(None, self._services.status, notice)
 
     def _addresses(self) -> list[str]:
         s = self._settings
@@ -154,7 +168,9 @@ class LinkWatch:
 
     # ------------------------------------------------------------------------------- telling
 
-    def _noticed(self, watched: RelayWatch, notice: Notice) -> None:
+    def _noticed(
+        self, relay_id: str | None, there: Callable[[], list[dict[str, Any]]], notice: Notice
+    ) -> None:
         self._turns[str(notice.turn)] += 1
         key = (notice.fault, notice.subject)
         if notice.turn is Turn.RAISED:
@@ -165,7 +181,7 @@ class LinkWatch:
         told: dict[str, Any] = {
             "utc": _utc(),
             "turn": str(notice.turn),
-            "relay": watched.relay_id,
+            "relay": relay_id,
             "fault": notice.fault,
             "subject": notice.subject,
             "link_time_s": notice.time_s,
@@ -178,17 +194,11 @@ class LinkWatch:
             told["why"] = notice.why
         self._notices.append(told)
         say = _log.error if notice.turn in _RAISED else _log.warning
-        say("fault", **told, evidence=self._evidence_of(watched, key))
+        say("fault", **told, evidence=_evidence_of(there(), key))
         if notice.order is not None and notice.turn is Turn.ORDER_FAILED:
             self._put_down(Outcome(notice.order, failed=notice.why))
         elif notice.order is not None and notice.order.action is Action.CALL:
             self._put_down(Outcome(notice.order, done="a person is called"))
-
-    def _evidence_of(self, watched: RelayWatch, key: tuple[str, str]) -> list[str]:
-        for fault in watched.watch.status():
-            if (fault["fault"], fault["subject"]) == key:
-                return [f"{e['observable']}: {e['said']}" for e in fault["evidence"][:6]]
-        return []
 
     def _became_of(self, outcome: Outcome) -> None:
         """An order that was begun has ended."""
@@ -211,16 +221,18 @@ class LinkWatch:
 
     def _put_down(self, outcome: Outcome) -> None:
         order = outcome.order
+        came = "failed" if outcome.failed else "done"
         told = {
             "utc": _utc(),
             "action": str(order.action),
+            "relay": order.relay or None,
             "fault": order.fault,
             "subject": order.subject,
-            "outcome": "failed" if outcome.failed else "done",
+            "outcome": came,
             "what": outcome.failed or outcome.done,
             "runbook": order.runbook,
         }
-        self._outcomes[(str(order.action), told["outcome"])] += 1
+        self._outcomes[(str(order.action), came)] += 1
         self._orders.append(told)
         say = _log.error if outcome.failed else _log.warning
         say("order", **told)
@@ -233,11 +245,11 @@ class LinkWatch:
 
     def status(self) -> Mapping[str, Any]:
         """Plain types, nothing secret; also before :meth:`run`."""
-        relays = {relay_id: watched.status() for relay_id, watched in self._relays.items()}
-        active = [
+        active = [{"relay": None, **fault} for fault in self._services.status()]
+        active += [
             {"relay": relay_id, **fault}
-            for relay_id, watched in relays.items()
-            for fault in watched["faults"]
+            for relay_id, watched in self._relays.items()
+            for fault in watched.told()
         ]
         actions = getattr(self, "_actions", None)
         return {
@@ -247,10 +259,7 @@ class LinkWatch:
             "notices": list(self._notices),
             "orders": list(self._orders),
             "in_force": {} if actions is None else actions.status(),
-            "relays": {
-                relay_id: {k: v for k, v in watched.items() if k != "faults"}
-                for relay_id, watched in relays.items()
-            },
+            "relays": {r: watched.status() for r, watched in self._relays.items()},
             "asked": {
                 url: {"answers": not self._asker.why[url], "why": self._asker.why[url]}
                 for url in self._addresses()
@@ -304,6 +313,13 @@ class LinkWatch:
             "times that everybody was asked",
             value=status["rounds"],
         )
+
+
+def _evidence_of(there: Sequence[Mapping[str, Any]], key: tuple[str, str]) -> list[str]:
+    for fault in there:
+        if (fault["fault"], fault["subject"]) == key:
+            return [f"{e['observable']}: {e['said']}" for e in fault["evidence"][:6]]
+    return []
 
 
 def _is_of(row: BlockRow, relay_id: str, active: str) -> bool:

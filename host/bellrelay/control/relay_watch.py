@@ -1,28 +1,39 @@
-"""The watch over one relay and the link by it: its baseline, learnt if need be, and its notices."""
+"""The watch over one relay and the link by it: whether it is there, and what its light shows."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import structlog
 
 from .baseline_file import BaselineFile
 from .baseline_learner import BaselineLearner
-from .fault_actions import Actuator
+from .fault_actions import Action, Order
 from .fault_baseline import UNKNOWN, Baseline
+from .fault_episode import ActiveFault
 from .fault_observation import Observation
 from .fault_watch import Notice, Turn, Watch
-from .link_observer import LinkObserver, Round, apart_from_light, without_blocks_before
+from .link_observer import LinkObserver, Round
+from .observation_parts import light_of, presence_of, without_blocks_before, without_light
 
-__all__ = ["Left", "RelayWatch"]
+__all__ = ["Carrier", "Left", "RelayWatch"]
 
 _log = structlog.get_logger(__name__)
 
 _SETTLE_S = 10.0
 """After light was directed to a relay: until its counts are those of this light."""
+_LEAVES = (Action.FAIL_OVER, Action.CONTAIN)
+
+
+class Carrier(Protocol):
+    """Who carries orders out, or is told why one is needless."""
+
+    def carry_out(self, order: Order) -> None: ...
+
+    def pass_over(self, order: Order, why: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -35,11 +46,27 @@ class Left:
     time_s: float
 
 
+class _OfRelay:
+    """Carries out what a relay's watch orders: of one that no light goes to, that is little."""
+
+    def __init__(self, carrier: Carrier, relay_id: str, active: Callable[[], bool]) -> None:
+        self._carrier = carrier
+        self._relay_id = relay_id
+        self._active = active
+
+    def carry_out(self, order: Order) -> None:
+        order = replace(order, relay=self._relay_id)
+        if self._active() or order.action in (Action.CONTAIN, Action.CALL):
+            self._carrier.carry_out(order)
+        else:
+            self._carrier.pass_over(order, "needless: no light goes to this relay")
+
+
 class RelayWatch:
     """Of one relay.
 
-    Only while it is active is light sent to it, its counts are watched, and something is done. Of
-    a relay that waits it is watched whether it is there.
+    Whether it is there is watched all the time; what its counts show, while light is sent to it and
+    nobody moves that light on purpose.
 
     Parameters
     ----------
@@ -49,7 +76,7 @@ class RelayWatch:
         Where the baseline is; None: there is none, and it is not learnt.
     learn_s
         Link time that a baseline is learnt from.
-    actuator
+    carrier
         Carries out what is ordered while the relay is active.
     """
 
@@ -59,7 +86,7 @@ class RelayWatch:
         block_slots: int,
         file: BaselineFile | None,
         learn_s: float,
-        actuator: Actuator,
+        carrier: Carrier,
     ) -> None:
         self.relay_id = relay_id
         self.active = False
@@ -68,12 +95,16 @@ class RelayWatch:
         self._observer = LinkObserver(relay_id, block_slots)
         self._file = file
         self._learn_s = learn_s
-        self._actuator = actuator
+        self._actuator = _OfRelay(carrier, relay_id, lambda: self.active)
         self._since_s = 0.0
         self._disturbed_s = -math.inf
         self._learner: BaselineLearner | None = None
-        self._baseline = UNKNOWN
-        self.watch = Watch(UNKNOWN)
+        self._presence = Watch(UNKNOWN, self._actuator)
+        self._begin(UNKNOWN)
+
+    def _begin(self, baseline: Baseline) -> None:
+        self._baseline = baseline
+        self._light = Watch(baseline, self._actuator)
 
     def activate(self) -> None:
         """Light is directed to this relay from now on."""
@@ -92,74 +123,97 @@ class RelayWatch:
                 # What people may have written is not written over: --new-baseline does that.
                 self.why_none = str(error)
                 _log.error("no baseline", relay=self.relay_id, why=str(error))
-        self._begin(baseline or UNKNOWN, self._actuator)
+        self._begin(baseline or UNKNOWN)
 
     def deactivate(self) -> None:
         """Light is directed elsewhere."""
         if not self.active:
             return
         self.active = False
-        if self.watch.faults:
-            fault = self.watch.faults[0]
-            time_s = self._observer.time.now_s
-            self.left = Left(fault.fault.name, fault.subject, fault.fault.runbook, time_s)
+        for fault in self.faults:
+            if any(step.action in _LEAVES for step in fault.fault.steps):
+                now_s = self._observer.time.now_s
+                self.left = Left(fault.fault.name, fault.subject, fault.fault.runbook, now_s)
+                break
         self._learner = None
-        self._begin(UNKNOWN, None)
-
-    def _begin(self, baseline: Baseline, actuator: Actuator | None) -> None:
-        self._baseline = baseline
-        self.watch = Watch(baseline, actuator)
+        self._begin(UNKNOWN)
 
     @property
     def now_s(self) -> float:
         """Link time."""
         return self._observer.time.now_s
 
-    def take(self, rounds: Sequence[Round]) -> list[Notice]:
-        """What is to be told of these rounds."""
+    @property
+    def faults(self) -> tuple[ActiveFault, ...]:
+        """What is wrong now."""
+        return self._presence.faults + self._light.faults
+
+    def observe(self, rounds: Sequence[Round]) -> tuple[list[Observation], list[Notice]]:
+        """What was seen in these rounds, and what is to be told of it."""
         seen = [o for o in map(self._observer.take, rounds) if o is not None]
         if not seen:
-            return []
-        lit, fed = [], []
-        for observation in seen:
-            if observation.calibrating:
+            return [], []
+        notices = self._presence.observe([presence_of(o) for o in seen])
+        if self.active:
+            notices += self._observe_light([light_of(o) for o in seen], seen)
+        return seen, notices
+
+    def _observe_light(
+        self, light: Sequence[Observation], seen: Sequence[Observation]
+    ) -> list[Notice]:
+        fed, lit = [], []
+        for part, whole in zip(light, seen, strict=True):
+            if part.calibrating:
                 # Light that is moved on purpose, and blocks that have it in them, tell nothing.
-                self._since_s = self._disturbed_s = observation.time_s
-            settled = observation.time_s - self._since_s > _SETTLE_S
-            lit.append(self.active and settled)
-            observation = without_blocks_before(observation, self._disturbed_s)
-            if not lit[-1]:
-                observation = apart_from_light(observation, whole_link=self.active)
-            fed.append(observation)
-        notices = self.watch.observe(fed)
+                self._since_s = self._disturbed_s = part.time_s
+            part = without_blocks_before(part, self._disturbed_s)
+            if part.time_s - self._since_s > _SETTLE_S:
+                lit.append(whole)
+            else:
+                part = without_light(part)
+            fed.append(part)
+        notices = self._light.observe(fed)
         if self._learner is not None:
-            self._learn([o for o, with_light in zip(seen, lit, strict=True) if with_light], notices)
+            self._learn(lit, notices)
         return notices
+
+    # ------------------------------------------------------------------------------ baseline
 
     def _learn(self, seen: Sequence[Observation], notices: Sequence[Notice]) -> None:
         assert self._learner is not None
-        quiet = not (self.watch.alarms or any(n.turn is Turn.RAISED for n in notices))
+        alarms = self._light.alarms + self._presence.alarms
+        quiet = not (alarms or any(n.turn is Turn.RAISED for n in notices))
         for observation in seen:
             healthy = quiet and _as_usual(observation)
             baseline = self._learner.take(observation, healthy=healthy)
             if baseline is not None and not self._says_more(baseline):
                 self._learner = BaselineLearner(self._learn_s)
             elif baseline is not None:
-                assert self._file is not None
-                try:
-                    self._file.save(self.relay_id, baseline, self._learner.learnt_s)
-                except OSError as error:
-                    _log.error("baseline not kept", relay=self.relay_id, why=str(error))
-                _log.info("baseline learnt", relay=self.relay_id, seconds=self._learner.learnt_s)
-                # One without errors in Z is made whole once blocks have been corrected.
-                whole = baseline.error_z is not None
-                self._learner = None if whole else BaselineLearner(self._learn_s)
-                # Nothing is wrong now: no fault is forgotten with the old watch.
-                self._begin(baseline, self._actuator)
+                self._keep(baseline)
                 return
+
+    def _keep(self, baseline: Baseline) -> None:
+        assert self._file is not None
+        assert self._learner is not None
+        try:
+            self._file.save(self.relay_id, baseline, self._learner.learnt_s)
+        except OSError as error:
+            _log.error("baseline not kept", relay=self.relay_id, why=str(error))
+        _log.info("baseline learnt", relay=self.relay_id, seconds=self._learner.learnt_s)
+        # One without errors in Z is made whole once blocks have been corrected.
+        whole = baseline.error_z is not None
+        self._learner = None if whole else BaselineLearner(self._learn_s)
+        # Nothing is wrong now: no fault is forgotten with the old watch.
+        self._begin(baseline)
 
     def _says_more(self, baseline: Baseline) -> bool:
         return not self._baseline.known or baseline.error_z is not None
+
+    # ------------------------------------------------------------------------------ status
+
+    def told(self) -> list[dict[str, Any]]:
+        """What is wrong now, as :meth:`.Watch.status` says it."""
+        return self._presence.status() + self._light.status()
 
     def status(self) -> dict[str, Any]:
         """Plain types."""
@@ -172,18 +226,18 @@ class RelayWatch:
             baseline = {"state": "learning", "seconds": learner.learnt_s, "why": learner.why}
         else:
             baseline = {"state": "none", "why": self.why_none}
+        left = self.left
         return {
             "active": self.active,
             "link_time_s": self.now_s,
             "baseline": baseline,
-            "faults": self.watch.status(),
             "left": None
-            if self.left is None
+            if left is None
             else {
-                "fault": self.left.fault,
-                "subject": self.left.subject,
-                "runbook": self.left.runbook,
-                "seconds_ago": self.now_s - self.left.time_s,
+                "fault": left.fault,
+                "subject": left.subject,
+                "runbook": left.runbook,
+                "seconds_ago": self.now_s - left.time_s,
             },
         }
 
