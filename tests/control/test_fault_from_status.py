@@ -88,6 +88,9 @@ def test_an_endpoint() -> None:
     assert (first.breaches, first.tag_failures) == (1, 0)
     later = endpoint_reading(breached, breached, 1000)
     assert (later.breaches, later.tag_failures) == (1, 0)
+    assert endpoint_reading(
+        breached, {**breached, "relay": {"connected": False}}, 1
+    ).relay_connected
     stuck = endpoint_status(random_health={"alarm": "repetition count"})
     assert endpoint_reading(before, stuck, 1000).random_alarm is True
 
@@ -143,3 +146,21 @@ def test_a_block_whose_errors_were_not_counted_says_nothing_of_them() -> None:
     assert (failed.sifted, failed.corrected, failed.uncorrected) == (0, 0, True)
     assert block_reading(row({}, str(Cause.LISTS_DIFFER)), 7.0).lists_differ
     assert block_reading(row({}, str(Cause.LISTS_DIFFER)), 7.0).n is None
+
+
+def test_of_several_relays_each_has_its_own() -> None:
+    def said(**quarantined: bool) -> dict[str, Any]:
+        each = {
+            relay: {"connected": not q, "quarantine": {"cause": "duplicate-slot"} if q else None}
+            for relay, q in quarantined.items()
+        }
+        return endpoint_status(
+            quarantined=any(quarantined.values()), relays={"active": "b", "each": each}
+        )
+
+    before, after = said(a=False, b=False), {**said(a=True, b=False), "alarms": 3}
+    of_a = endpoint_reading(before, after, 1000, "a")
+    assert (of_a.breaches, of_a.tag_failures, of_a.relay_connected) == (1, 0, True)
+    of_b = endpoint_reading(before, after, 1000, "b")
+    # The alarm is of the other relay's breach, not of a tag.
+    assert (of_b.breaches, of_b.tag_failures) == (0, 0)

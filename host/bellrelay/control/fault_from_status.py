@@ -133,7 +133,8 @@ def endpoint_reading(
         before.get("intensities") or (), after.get("intensities") or ()
     )
     return EndpointReading(
-        relay_connected=_connected(after, relay_id),
+        # Nobody follows a relay that is believed nothing more: that is no fault of the way there.
+        relay_connected=breached or _connected(after, relay_id),
         peer_connected=bool(after["peer"]["connected"]),
         # For as long as the relay is not believed.
         breaches=int(breached),
