@@ -2,6 +2,7 @@
 
 import sqlite3
 import stat
+from contextlib import closing
 
 import pytest
 
@@ -165,3 +166,125 @@ def test_blocks_that_have_ended_since(store):
     store.advance(BlockId(3, 9), BlockState.ABORTED, None, Cause.NO_BOUND)
     assert [row.block for row in store.ended_since(first.changed_ns)] == [BlockId(3, 9)]
     assert [row.block for row in store.ended_since(first.changed_ns - 1)] == [BLOCK, BlockId(3, 9)]
+
+
+OLD = """
+CREATE TABLE block (
+    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, state INTEGER NOT NULL,
+    cause TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',
+    sequence INTEGER NOT NULL, digest BLOB NOT NULL DEFAULT x'',
+    record TEXT NOT NULL DEFAULT '{}', begun_ns INTEGER NOT NULL, changed_ns INTEGER NOT NULL,
+    PRIMARY KEY (acquisition, number)
+) WITHOUT ROWID;
+CREATE TABLE verdict (
+    acquisition INTEGER NOT NULL, number INTEGER NOT NULL, deliver INTEGER,
+    tag_index INTEGER NOT NULL, tag_key BLOB NOT NULL,
+    PRIMARY KEY (acquisition, number)
+) WITHOUT ROWID;
+CREATE TABLE key (
+    key_id TEXT PRIMARY KEY, acquisition INTEGER NOT NULL, number INTEGER NOT NULL,
+    confirmed INTEGER NOT NULL, length INTEGER NOT NULL, packed BLOB NOT NULL,
+    to_pool BLOB NOT NULL, record TEXT NOT NULL, stored_ns INTEGER NOT NULL,
+    UNIQUE (acquisition, number)
+) WITHOUT ROWID;
+CREATE INDEX block_changed ON block (changed_ns);
+CREATE TABLE relay (
+    relay_id TEXT PRIMARY KEY, cause TEXT NOT NULL, detail TEXT NOT NULL, since_ns INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE about (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+INSERT INTO about VALUES ('owner', 'alice');
+INSERT INTO block VALUES (1, 0, 6, '', '', 3, x'07', '{"length": 8}', 10, 20);
+INSERT INTO block VALUES (1, 1, 0, '', '', 9, x'', '{}', 11, 21);
+INSERT INTO key VALUES ('k', 1, 0, 1, 8, x'a5', x'', '{}', 20);
+INSERT INTO verdict VALUES (1, 0, 1, 77, x'01');
+INSERT INTO relay VALUES ('charles', 'duplicate-slot', 'slot 7 twice', 5);
+"""
+
+
+def old_store(folder):
+    folder.mkdir(mode=0o700)
+    with closing(sqlite3.connect(folder / "blocks.sqlite")) as db:
+        db.executescript(OLD)
+
+
+def test_a_store_of_before_there_were_several_relays_is_taken_over(tmp_path):
+    old_store(tmp_path / "store")
+    for _ in range(2):
+        store = BlockStore(tmp_path / "store", "alice", ["charles", "dora"])
+        rows = {str(row.block): row for row in store.blocks()}
+        assert {b: r.state for b, r in rows.items()} == {
+            "1/0": BlockState.STORED,
+            "1/1": BlockState.COLLECTING,
+        }
+        assert rows["1/0"].digest == b"\x07"
+        (key,) = store.keys()
+        assert (key.key_id, key.block, key.packed) == ("k", BlockId(1, 0), b"\xa5")
+        assert store.verdict(BlockId(1, 0)).tag_index == 77
+        assert store.quarantined("charles")[0] == "duplicate-slot"
+        store.close()
+
+
+def test_blocks_of_two_relays_have_the_same_numbers_and_nothing_else_in_common(tmp_path):
+    store = BlockStore(tmp_path / "store", "alice", ["charles", "dora"])
+    one, other = BlockId(1, 0), BlockId(1, 0, 1)
+    store.begin(one, 4)
+    store.begin(other, 9)
+    store.advance(one, BlockState.ABORTED, None, Cause.NO_KEY)
+    assert store.find(other).state is BlockState.COLLECTING
+    assert store.commit_list(other, b"x", {})
+    assert not store.find(one).digest
+    assert [r.block for r in store.open_blocks()] == [other]
+    assert (store.latest(0).block, store.latest(1).block) == (one, other)
+    assert (str(one), str(other)) == ("1/0", "1/0@1")
+    store.close()
+
+
+def test_a_block_of_which_only_the_peer_has_said_is_placed_when_it_comes(tmp_path):
+    store = BlockStore(tmp_path / "store", "alice")
+    store.begin(BlockId(1, 0), 4)
+    store.begin(BlockId(1, 1), 0)
+    assert store.latest().block == BlockId(1, 1)
+    assert store.latest(placed=True).block == BlockId(1, 0)
+    store.begin(BlockId(1, 1), 8)
+    store.begin(BlockId(1, 1), 99)
+    assert store.latest(placed=True).sequence == 8
+    store.close()
+
+
+def test_another_order_of_relays_makes_no_block_anothers(tmp_path):
+    store = BlockStore(tmp_path / "store", "alice", ["charles", "dora"])
+    for relay in (0, 1):
+        store.begin(BlockId(1, relay, relay), 1, {"relay_id": ["charles", "dora"][relay]})
+    store.close()
+    store = BlockStore(tmp_path / "store", "alice", ["dora", "eve", "charles"])
+    named = {r.block.relay: r.record["relay_id"] for r in store.blocks()}
+    assert named == {0: "dora", 2: "charles"}
+    store.close()
+    # One that is left out: what may begin again ends, and its rows stay.
+    store = BlockStore(tmp_path / "store", "alice", ["dora"])
+    assert [r.block for r in store.open_blocks()] == [BlockId(1, 1, 0)]
+    ended = [r for r in store.blocks() if r.record["relay_id"] == "charles"]
+    assert [r.cause for r in ended] == [Cause.NOT_COLLECTED]
+    store.close()
+
+
+def test_a_relay_is_not_left_out_while_a_block_of_it_is_too_far_on(tmp_path):
+    store = BlockStore(tmp_path / "store", "alice", ["charles", "dora"])
+    block = BlockId(1, 0, 1)
+    store.begin(block, 1)
+    for state in (BlockState.SIFTED, BlockState.ESTIMATED):
+        store.advance(block, state)
+    store.close()
+    with pytest.raises(StoreError, match="1 blocks of relay dora"):
+        BlockStore(tmp_path / "store", "alice", ["charles"])
+    store = BlockStore(tmp_path / "store", "alice", ["dora", "charles"])
+    assert store.find(BlockId(1, 0, 0)).state is BlockState.ESTIMATED
+    store.close()
+
+
+def test_a_store_of_a_later_version_is_refused(tmp_path):
+    BlockStore(tmp_path / "store", "alice").close()
+    with closing(sqlite3.connect(tmp_path / "store" / "blocks.sqlite")) as db:
+        db.execute("PRAGMA user_version = 9")
+    with pytest.raises(StoreError, match="form 9"):
+        BlockStore(tmp_path / "store", "alice")

@@ -164,19 +164,48 @@ def health(slots=0, **options):
     return SourceHealth(RandomHealthSettings(slots_per_block=slots, **options), PROBABILITIES)
 
 
+def test_rule_10_what_was_sent_to_one_relay_is_not_sent_to_another():
+    """A second relay's acquisition has the same numbers: a sender may begin its generator anew."""
+    setting, bit = sender(2_000_000)
+    for relay, found in ((0, False), (1, True)):
+        tests = health(20_000)
+        tests.check(ArraySource(setting, bit), 0, 2_000_000)
+        again = ArraySource(setting.copy(), bit.copy())
+        if found:
+            # A hundredth of the block is tested, the same of both.
+            with pytest.raises(RandomAlarm, match="came again"):
+                tests.check(again, 0, 2_000_000, relay=relay)
+        else:
+            assert tests.check(again, 0, 2_000_000, relay=relay) == 20_000
+
+
+def test_a_block_of_which_little_was_sent_is_tested_where_it_was():
+    setting, bit = sender(1_000_000)
+    dark = [(0, 700_000), (710_000, 1_000_000)]
+    source = ArraySource(setting, bit, dark)
+    assert health(5_000).check(source, 0, 1_000_000) == 5_000
+    assert all(s.min() >= 700_000 and s.max() < 710_000 for s in source.asked)
+    with pytest.raises(RandomAlarm, match="too few"):
+        health(5_000).check(ArraySource(setting, bit, [(0, 999_990)]), 0, 1_000_000)
+
+
 def test_rule_10_a_healthy_sender_passes_at_places_that_nobody_knows_before():
     setting, bit = sender(200_000)
     tests = health(5_000)
     source = ArraySource(setting, bit)
+    starts = []
     for block in range(4):
-        first = block * 50_000
+        first, before = block * 50_000, len(source.asked)
         assert tests.check(source, first, first + 50_000) == 5_000
-    starts = [int(s[0]) % 50_000 for s in source.asked]
+        starts.append(int(source.asked[before][0]) % 50_000)
+        # In one piece; where the block ends, its beginning follows.
+        slots = np.concatenate(source.asked[before:]).astype(int) - first
+        assert (slots == (starts[-1] + np.arange(5_000)) % 50_000).all()
     assert len(set(starts)) == 4
-    assert all(len(s) == 5_000 for s in source.asked)
+    asked = len(source.asked)
     # A block that begins anew after a break has passed already; its bits have not come again.
     assert tests.check(source, 0, 50_000) == 5_000
-    assert len(source.asked) == 4
+    assert len(source.asked) == asked
     assert tests.tested == 20_000
     assert tests.alarm is None
 

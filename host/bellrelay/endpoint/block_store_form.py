@@ -105,8 +105,8 @@ def renumber(db: sqlite3.Connection, relays: Sequence[str]) -> None:
     found = db.execute("SELECT value FROM about WHERE name = 'relays'").fetchone()
     before: list[str] = list(relays) if found is None else json.loads(found[0])
     after = [*relays, *(name for name in before if name not in relays)]
+    _end_blocks(db, before, [name for name in before if name not in relays])
     if before != after:
-        _end_blocks(db, before, [name for name in before if name not in relays])
         for table in _TABLES:
             # Over numbers that no relay has, so that no two meet.
             db.execute(f"UPDATE {table} SET relay = -1 - relay")
