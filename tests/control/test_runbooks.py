@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from bellrelay.cli.main import VERBS, build_app
 from bellrelay.control.fault_actions import Action
 from bellrelay.control.fault_signatures import FAULTS, UNEXPLAINED, Fault
+from bellrelay.endpoint.config import WatchSettings
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (*FAULTS, UNEXPLAINED)
@@ -119,3 +121,14 @@ def test_what_leads_elsewhere_leads_there() -> None:
 def test_the_check_can_fail(line: str, wrong: str | None) -> None:
     said = complaint(line)
     assert said is None if wrong is None else wrong in str(said), said
+
+
+def test_the_how_to_shows_a_section_that_can_be_used() -> None:
+    text = (ROOT / "docs/how-to/faults.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, flags=re.DOTALL)
+    watch = WatchSettings.model_validate(yaml.safe_load(block)["watch"])
+    assert len(watch.relays) == 2
+    for line in commands(text):
+        assert complaint(line) is None, line
+    for target in re.findall(r"\]\(([^)#]+)", text):
+        assert (ROOT / "docs/how-to" / target).exists(), target
