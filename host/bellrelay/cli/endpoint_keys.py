@@ -18,7 +18,7 @@ class EndpointKeys:
     store
         Of the endpoint; it may be running.
     relay
-        Its relay's id, for the record.
+        Its relay's id, for the record of keys from before blocks named theirs.
     """
 
     def __init__(self, store: BlockStore, relay: str) -> None:
@@ -32,7 +32,7 @@ class EndpointKeys:
             row = self._store.find(key.block)
             facts = Provenance(
                 key.key_id,
-                self._relay,
+                self._relay if row is None else row.record.get("relay_id", self._relay),
                 key.block.acquisition,
                 key.block.index,
                 key.stored_ns if row is None else row.begun_ns,
