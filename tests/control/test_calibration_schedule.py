@@ -147,7 +147,10 @@ class Relay:
             phase=Phase.RUNNING, account=self.account, publish=self.events.append
         )
         checked = CalibrationSettings(directory=directory, **settings)
-        self.companion = ScheduledCalibration(checked, self.runner, TagTap(), lambda: self.now)
+        self.held: list[bool] = []
+        self.companion = ScheduledCalibration(
+            checked, self.runner, TagTap(), self.held.append, lambda: self.now
+        )
         self.companion._session = self.session  # type: ignore[assignment]
 
     def pass_s(self, seconds: float, step_s: float = 60.0) -> None:
@@ -167,6 +170,8 @@ def test_at_the_start_the_steps_run_in_their_order_and_once(tmp_path: Path) -> N
     relay.pass_s(300)
     assert relay.runner.ran == [("tdc", "at start"), ("hom", "at start")]
     assert relay.told == [("begun", ("hom",)), ("ended", ("hom",))]
+    # Loops hold what they have while pulses are moved on purpose.
+    assert relay.held == [True, False]
 
 
 def test_a_board_that_does_not_acquire_is_waited_for(tmp_path: Path) -> None:

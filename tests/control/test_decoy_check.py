@@ -84,6 +84,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         check_clicks([1, 0, 1, 1], [1, 0, 1, 1], DECLARED, 0.01)
     with pytest.raises(ValueError, match="no light"):
         check_clicks([100] * 4, [3, 3, 3, 3], DECLARED, 0.01)
+    with pytest.raises(ValueError, match="scatter is not known"):
+        check_readings([9] * 4, DECLARED, [1e-6, np.nan, 1e-6, 0.0], DECLARED, 0.01)
     with pytest.raises(ValueError, match="two readings"):
         check_readings([1] * 4, DECLARED, [0.0] * 4, DECLARED, 0.01)
 
@@ -109,7 +111,8 @@ def run(monkeypatch: pytest.MonkeyPatch, statuses: dict[str, dict]) -> Any:
     monkeypatch.setattr(step_decoy, "ask_endpoint", lambda url: statuses[url])
     told: list[str] = []
     bench = SimpleNamespace(tell=told.append)
-    options = DecoyOptions.model_validate({url.removeprefix("http://"): url for url in statuses})
+    urls = {url.removeprefix("http://"): url for url in statuses}
+    options = DecoyOptions.model_validate({**urls, "seconds": 0.0})
     return DecoyStep().run(bench, options)  # type: ignore[arg-type]
 
 
@@ -129,6 +132,38 @@ def test_the_step_says_who_deviates_and_by_what(
     assert not bad.ok
     assert bad.text.startswith("bob deviates by power monitor: mu/s 0.7500")
     assert "nu/s 0.1350" in bad.text
+
+
+def test_only_what_came_meanwhile_counts() -> None:
+    """A day of good light must not hide what is wrong now."""
+    before = status("alice", slots=4e10)
+    wrong = status("alice", (1, 1.06, 1, 1))
+    later = {
+        **before,
+        "intensities": [
+            {**a, "readings": a["readings"] + b["readings"], "sum": a["sum"] + b["sum"]}
+            for a, b in zip(before["intensities"], wrong["intensities"], strict=True)
+        ],
+        "tracking": {
+            "by_setting": {
+                "sent": DECLARED.tolist(),
+                **{
+                    key: (
+                        np.array(before["tracking"]["by_setting"][key])
+                        + np.array(wrong["tracking"]["by_setting"][key])
+                    ).tolist()
+                    for key in ("slots", "clicks")
+                },
+            }
+        },
+    }
+    checks = checks_of(later, "alice", 0.01, before)
+    assert [c.verdict for c in checks] == [DecoyVerdict.DEVIATES] * 2
+    assert checks[0].ratios[0].off == pytest.approx(0.06)
+    # All of it: the ratio is nearer to what is declared.
+    assert abs(checks_of(later, "alice", 0.01)[1].ratios[0].off) < 0.01
+    # A new acquisition began: its counts are all newer.
+    assert checks_of(wrong, "alice", 0.01, before)[-1].ratios[0].off > 0.05
 
 
 def test_the_step_needs_something_measured(monkeypatch: pytest.MonkeyPatch) -> None:

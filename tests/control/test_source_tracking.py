@@ -16,6 +16,7 @@ from tracking_events import (
     tracking_source,
 )
 
+from bellrelay.control.decoy_check import check_clicks
 from bellrelay.control.source_tracking import SenderPosition, SourceTracking
 from bellrelay.endpoint.config import TrackingSettings
 from bellrelay.endpoint.tracking_source import TrackingSource
@@ -273,3 +274,39 @@ def test_events_that_overlap_count_once():
     assert tracking.counts.taken == 1
     assert tracking.counts.stale == 2
     assert EVENT_SLOTS * 4 == SLOTS_PER_S
+
+
+def calibration(link, what):
+    """What a relay announces of a step that moves pulses on purpose."""
+    return Event(0, link.acquisition, {"kind": "calibration", "what": what, "steps": ["hom"]})
+
+
+def test_pulses_that_the_relay_moves_on_purpose_move_no_sender():
+    link = EventLink(fibre_ps=[0.0, 50.0])
+    tracking = made()
+    follow(link, tracking, 40)
+    before = tracking.status()["commanded_ps"]
+    measured = tracking.measured
+    tracking.take(calibration(link, "begun"))
+    assert tracking.status()["calibrating"]
+    link.fibre_ps[1] += 400.0
+    follow(link, tracking, 20)
+    assert tracking.measured == measured
+    assert tracking.status()["commanded_ps"] == pytest.approx(before, abs=60.0)
+    link.fibre_ps[1] -= 400.0
+    tracking.take(calibration(link, "ended"))
+    assert not tracking.status()["calibrating"]
+    late = follow(link, tracking, 20)
+    assert tracking.measured > measured
+    assert abs(late[-1, 1] - late[-1, 0]) < 60.0
+
+
+def test_clicks_by_setting_stand_to_one_another_as_the_intensities():
+    link = EventLink(eta=[0.1, 0.05])
+    tracking = made(Party.ALICE)
+    follow(link, tracking, 60, who=0)
+    counts = tracking.status()["by_setting"]
+    check = check_clicks(counts["slots"], counts["clicks"], counts["sent"], 0.01)
+    for ratio in check.ratios:
+        assert abs(ratio.measured - ratio.declared) < 4.0 * ratio.sigma
+        assert ratio.sigma < 0.2

@@ -24,6 +24,12 @@ def relay_companions(
     """
     config = settings.config
     companions: list[Companion] = []
+    tracking = None
+    if config.tracking is not None:
+        from bellrelay.control.relay_tracking import RelayTracking
+
+        tracking = RelayTracking(config)
+        companions.append(tracking)
     if config.calibration is not None:
         from bellrelay.control.calibration_bench import TagTap
         from bellrelay.control.calibration_runner import CalibrationRunner
@@ -32,17 +38,14 @@ def relay_companions(
 
         tap = TagTap()
         runner = CalibrationRunner(settings, calibration_steps(), tap)
-        companions.append(ScheduledCalibration(config.calibration, runner, tap))
+        hold = (lambda _held: None) if tracking is None else tracking.hold
+        companions.append(ScheduledCalibration(config.calibration, runner, tap, hold))
         if config.calibration.trial_minutes > 0.0:
             from bellrelay.control.settings_trial import SettingsTrial, TimeTrialLimits
 
             limits = TimeTrialLimits(60.0 * config.calibration.trial_minutes)
             companions.append(SettingsTrial(settings, limits))
     page = None
-    if config.tracking is not None:
-        from bellrelay.control.relay_tracking import RelayTracking
-
-        companions.append(RelayTracking(config))
     if view or config.view is not None:
         from bellrelay.observe.live_view import LiveView
         from bellrelay.relay.config import ViewSettings

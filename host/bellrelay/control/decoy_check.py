@@ -138,7 +138,9 @@ def check_readings(
     x = np.asarray(intensities, np.float64)
     if n.shape != (4,) or (n < 2).any() or not np.isfinite(mean).all():
         raise ValueError("two readings of each of the four settings are needed")
-    # Of the vacuum the relative variance is of what was declared, 0 perhaps: taken as of its mean.
+    if not np.isfinite(spread[:3]).all():
+        raise ValueError("how much the readings scatter is not known yet")
+    # Of the vacuum it is of what was declared, 0 perhaps: then it is not known.
     variance = np.nan_to_num(spread, nan=0.0, posinf=0.0) * mean**2 / n
     check = _check("power monitor", mean, variance, x, allowed, above=False)
     dark = (float(mean[3]), math.hypot(math.sqrt(variance[3]), calibration * float(mean[3])))

@@ -58,6 +58,7 @@ class RelayTracking:
         self._settings: TrackingSettings = config.tracking
         self._stop = threading.Event()
         self._anew = threading.Event()
+        self._held = threading.Event()
         self._thread: threading.Thread | None = None
         self._session: BoardSession | None = None
         self._lock = threading.Lock()
@@ -96,6 +97,13 @@ class RelayTracking:
         if publisher is not None:
             publisher.raw_tags(payload)
 
+    def hold(self, held: bool) -> None:
+        """Whether pulses are moved on purpose now, and say nothing of the clock; any thread."""
+        if held:
+            self._held.set()
+        else:
+            self._held.clear()
+
     def resynchronise(self) -> None:
         """Forget where the pulses were, and find them anew; any thread."""
         self._anew.set()
@@ -129,8 +137,9 @@ class RelayTracking:
         period = None if session.periods is None else session.periods.last
         if period is not None and period is not self._period:
             self._period = period
-            with self._lock:
-                tracker.histogram(period)
+            if not self._held.is_set():
+                with self._lock:
+                    tracker.histogram(period)
             if self._publisher is not None:
                 self._publisher.histogram(period)
         pause = _DECIDE_S if tracker.locked else _PULL_IN_S

@@ -98,6 +98,8 @@ class ScheduledCalibration:
         Runs the steps.
     tap
         Gets the board's raw tags.
+    hold
+        Told before a step that disturbs, and after it: loops hold what they have meanwhile.
     clock
         UTC in seconds.
     """
@@ -109,9 +111,11 @@ class ScheduledCalibration:
         settings: CalibrationSettings,
         runner: StepRunner,
         tap: TagTap,
+        hold: Callable[[bool], None] = lambda _held: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._tap = tap
+        self._hold = hold
         self._orders = OrderBox(settings.directory)
         self._serving = False
         self._settings = settings
@@ -299,6 +303,7 @@ class ScheduledCalibration:
             self._running = step
         if disturbs:
             self._tell("begun", steps=[step])
+            self._hold(True)
         try:
             ran = self._runner.run(
                 step, why, self._closing.is_set, changed, keep=keep, author=author
@@ -306,6 +311,9 @@ class ScheduledCalibration:
         except Exception as error:
             # A step that breaks must not take the schedule with it.
             ran = Ran(False, f"{type(error).__name__}: {error}")
+        finally:
+            if disturbs:
+                self._hold(False)
         ended = _Ended(self._clock(), ran.ok, ran.text)
         with self._lock:
             self._running = None

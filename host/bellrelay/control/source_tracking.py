@@ -38,6 +38,7 @@ _LEAST_SIGMA_PS = 0.5
 """No error bar is believed to be smaller: bins, codes and wander are not in it."""
 _SEEN = 5.0
 """Standard errors of light at which there is some."""
+_LONGEST_CALIBRATION_S = 1800.0
 _LONGEST_WINDOWS = 12
 """Windows that are put together where one has too few clicks; after that the fibre has moved."""
 
@@ -133,6 +134,7 @@ class SourceTracking:
             p.delay_ps,
         )
         self.now_s = p.at_s
+        self._calibrating_to_s = p.at_s
         # By setting, since the intensities are as they are: slots, and clicks in them.
         self._sent: NDArray[np.float64] = np.empty(0)
         self._by_setting = np.zeros((2, 0), np.int64)
@@ -160,8 +162,22 @@ class SourceTracking:
             cut = event.values.get("cut_slot")
             if isinstance(cut, int) and not isinstance(cut, bool) and 0 <= cut < 1 << 63:
                 self._pass_to(cut)
-        elif event.kind == TrackingClicks.KIND:
+        elif event.kind == "calibration":
+            self._calibration(event)
+        elif event.kind == TrackingClicks.KIND and self.now_s >= self._calibrating_to_s:
             self._clicks(event)
+
+    def _calibration(self, event: Event) -> None:
+        """Pulses that the relay moves on purpose say nothing of our sender.
+
+        A relay that never ends it is believed for a while only.
+        """
+        what = event.values.get("what")
+        if what == "begun":
+            self._calibrating_to_s = self.now_s + _LONGEST_CALIBRATION_S
+            self._window = None
+        elif what == "ended":
+            self._calibrating_to_s = self.now_s
 
     def decide(self, wall_s: float) -> float | None:
         """The delay that the sender should have now; None where nothing is to be moved.
@@ -291,6 +307,7 @@ class SourceTracking:
                 told["share"] = light.transmittance / expected
         return {
             "measured": self.measured,
+            "calibrating": self.now_s < self._calibrating_to_s,
             "acquisition": self.position.acquisition,
             "link_s": self.now_s,
             "light": told,

@@ -15,10 +15,12 @@ is in the runbook that it names.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from bellrelay.settings.model import Model, allowed, between
@@ -43,6 +45,10 @@ class DecoyOptions(Model):
         description="relative deviation of each intensity that the endpoints declare "
         "(`alice.deviation`, `bob.deviation` of their YAML)",
     )
+    seconds: Annotated[float, between(0.0, 86400.0, "s")] = Field(
+        default=60.0,
+        description="what was measured in so long; 0: all since the endpoints' daemons started",
+    )
 
     @model_validator(mode="after")
     def _somebody(self) -> DecoyOptions:
@@ -61,12 +67,17 @@ class DecoyStep:
 
     def run(self, bench: Bench, options: DecoyOptions) -> StepResult:
         """See :class:`~.calibration_step.Step`."""
+        urls = {"alice": options.alice, "bob": options.bob}
+        asked = {who: url for who, url in urls.items() if url is not None}
+        before = {who: ask_endpoint(url) for who, url in asked.items()}
+        if options.seconds > 0.0:
+            _wait(options.seconds, bench)
         found: dict[str, list[DecoyCheck]] = {}
-        for who, url in (("alice", options.alice), ("bob", options.bob)):
-            if url is not None:
-                found[who] = checks_of(ask_endpoint(url), who, options.deviation)
-                for check in found[who]:
-                    bench.tell(f"{who}: {check.line()}")
+        for who, url in asked.items():
+            since = before[who] if options.seconds > 0.0 else {}
+            found[who] = checks_of(ask_endpoint(url), who, options.deviation, since)
+            for check in found[who]:
+                bench.tell(f"{who}: {check.line()}")
         flat = [(who, check) for who, checks in found.items() for check in checks]
         bad = [(who, c) for who, c in flat if c.verdict is DecoyVerdict.DEVIATES]
         unsure = [who for who, checks in found.items() if not _confirmed(checks)]
@@ -85,8 +96,10 @@ class DecoyStep:
         )
 
 
-def checks_of(status: Mapping[str, Any], who: str, deviation: float) -> list[DecoyCheck]:
-    """All that an endpoint's status allows.
+def checks_of(
+    status: Mapping[str, Any], who: str, deviation: float, since: Mapping[str, Any] | None = None
+) -> list[DecoyCheck]:
+    """All that an endpoint's status allows, of what has come after an earlier one.
 
     Raises
     ------
@@ -95,31 +108,58 @@ def checks_of(status: Mapping[str, Any], who: str, deviation: float) -> list[Dec
     """
     if status.get("role") != who:
         raise StepFailed(f"the endpoint that was asked for {who} is {status.get('role')}")
+    since = since or {}
     out, why = [], []
     try:
-        totals = status.get("intensities") or []
-        out.append(
-            check_readings(
-                [t["readings"] for t in totals],
-                [t["sum"] / t["readings"] if t["readings"] else math.nan for t in totals],
-                [t["relative_variance"] or 0.0 for t in totals],
-                [t["declared"] for t in totals],
-                deviation,
-            )
-        )
+        out.append(_by_readings(status, since, deviation))
     except ValueError as error:
         why.append(f"power monitor: {error}")
-    counts = (status.get("tracking") or {}).get("by_setting")
-    if counts is None:
-        why.append("tracking slots: none, or the endpoint does not follow them")
-    else:
-        try:
-            out.append(check_clicks(counts["slots"], counts["clicks"], counts["sent"], deviation))
-        except ValueError as error:
-            why.append(f"tracking slots: {error}")
+    try:
+        out.append(_by_clicks(status, since, deviation))
+    except ValueError as error:
+        why.append(f"tracking slots: {error}")
     if not out:
         raise StepFailed(f"{who}: nothing measured yet ({'; '.join(why)})")
     return out
+
+
+def _by_readings(
+    status: Mapping[str, Any], since: Mapping[str, Any], deviation: float
+) -> DecoyCheck:
+    totals = status.get("intensities") or []
+    earlier = since.get("intensities") or [{"readings": 0, "sum": 0.0} for _ in totals]
+    readings = [
+        now["readings"] - then["readings"] for now, then in zip(totals, earlier, strict=False)
+    ]
+    sums = [now["sum"] - then["sum"] for now, then in zip(totals, earlier, strict=False)]
+    spread = [t["relative_variance"] for t in totals]
+    return check_readings(
+        readings,
+        [total / n if n > 0 else math.nan for total, n in zip(sums, readings, strict=True)],
+        [math.nan if v is None else v for v in spread],
+        [t["declared"] for t in totals],
+        deviation,
+    )
+
+
+def _by_clicks(status: Mapping[str, Any], since: Mapping[str, Any], deviation: float) -> DecoyCheck:
+    counts = (status.get("tracking") or {}).get("by_setting")
+    if counts is None:
+        raise ValueError("none, or the endpoint does not follow them")
+    slots, clicks = np.array(counts["slots"]), np.array(counts["clicks"])
+    earlier = (since.get("tracking") or {}).get("by_setting")
+    if earlier is not None and earlier["sent"] == counts["sent"]:
+        fewer = slots - np.array(earlier["slots"]), clicks - np.array(earlier["clicks"])
+        # Another acquisition began meanwhile: all that is counted is newer.
+        slots, clicks = fewer if (fewer[0] >= 0).all() else (slots, clicks)
+    return check_clicks(slots, clicks, counts["sent"], deviation)
+
+
+def _wait(seconds: float, bench: Bench) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        bench.check_cancelled()
+        time.sleep(min(0.2, max(0.0, end - time.monotonic())))
 
 
 def _confirmed(checks: list[DecoyCheck]) -> bool:
