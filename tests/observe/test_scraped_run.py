@@ -1,0 +1,135 @@
+"""A real Prometheus scrapes a running system: every query of every dashboard finds data."""
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from counting_page import CountingPage
+from prometheus_server import PrometheusServer
+
+from bellrelay.cli.gameday_files import RELAYS, SHAPES, write_files
+from bellrelay.cli.gameday_system import running_system
+from bellrelay.cli.run_processes import free_port
+from bellrelay.observe.dashboard_panels import DASHBOARDS
+
+pytestmark = pytest.mark.needs_server
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy" / "prometheus"
+LONGEST_S = 240.0
+# Of a run in which nothing is wrong, and nobody fetches key: what these ask for is not there.
+SILENT = {
+    "What fires now.": "nothing fires",
+    "Seconds until a pair's key is used up, at what was taken in the last hour.": "none is taken",
+}
+
+
+def scrape_config(files):
+    """As deploy/prometheus/prometheus.example.yml has it, for the daemons of a run."""
+    example = yaml.safe_load((DEPLOY / "prometheus.example.yml").read_text())
+
+    def target(name, **labels):
+        return {"targets": [f"127.0.0.1:{files.ports[name]}"], "labels": labels}
+
+    jobs = {
+        "bellrelay-relay": [target(r, relay=r) for r in RELAYS],
+        "bellrelay-endpoint": [target(e, link="l", endpoint=e) for e in ("alice", "bob")],
+        "bellrelay-kme": [target(f"kme-{e}", kme=f"kme-{e}") for e in ("alice", "bob")],
+    }
+    assert {job["job_name"] for job in example["scrape_configs"]} == set(jobs)
+    return {
+        "global": {"scrape_interval": "1s", "evaluation_interval": "2s"},
+        "rule_files": ["rules.yml"],
+        "scrape_configs": [{"job_name": n, "static_configs": t} for n, t in jobs.items()],
+    }
+
+
+def test_every_query_of_every_dashboard_finds_data_in_a_run(tmp_path, requires_program):
+    program = requires_program("prometheus", "apt-get install prometheus")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    files = write_files(folder, SHAPES["event"], kmes=True)
+    server = tmp_path / "prometheus"
+    server.mkdir()
+    rules = (DEPLOY / "bellrelay.rules.yml").read_text()
+    # Recorded every two seconds, so that nobody waits half a minute for each step.
+    (server / "rules.yml").write_text(rules.replace("interval: 30s", "interval: 2s"))
+    queries = {
+        query.expr: panel.description
+        for page in DASHBOARDS
+        for panel in page.panels
+        for query in panel.queries
+        if panel.description not in SILENT
+    }
+    with (
+        running_system(files),
+        PrometheusServer(program, server, scrape_config(files), free_port()) as prometheus,
+    ):
+        missing = dict(queries)
+        end = time.monotonic() + LONGEST_S
+        while missing and time.monotonic() < end:
+            time.sleep(2.0)
+            missing = {e: d for e, d in missing.items() if not prometheus.query(e)}
+        assert set(prometheus.targets().values()) == {"up"}
+        firing = prometheus.query('ALERTS{alertstate="firing", severity="page"}')
+        rules_said = prometheus.ask("rules")["groups"]
+    assert missing == {}
+    unhealthy = [r["name"] for g in rules_said for r in g["rules"] if r["health"] == "err"]
+    assert unhealthy == []
+    # A healthy run pages nobody.
+    assert firing == []
+
+
+def test_what_the_collector_missed_is_sent_when_it_is_back(tmp_path, requires_program):
+    """An agent beside the daemon keeps samples on disk while the collector is away."""
+    program = requires_program("prometheus", "apt-get install prometheus")
+    counting = tmp_path / "page"
+    counting.mkdir()
+    port, central_port, agent_port = free_port(), free_port(), free_port()
+    example = yaml.safe_load((DEPLOY / "agent.example.yml").read_text())
+    sent = example["remote_write"][0]
+    sent["url"] = f"http://127.0.0.1:{central_port}/api/v1/write"
+    sent.pop("tls_config", None)
+    config = {
+        "global": {"scrape_interval": "1s"},
+        "scrape_configs": [
+            {"job_name": "counting", "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]}
+        ],
+        "remote_write": [sent],
+    }
+    central = {"folder": tmp_path / "central", "config": {}, "port": central_port}
+
+    def collector():
+        return PrometheusServer(program, **central, receives=True)
+
+    with (
+        CountingPage(port),
+        PrometheusServer(program, tmp_path / "agent", config, agent_port, agent=True),
+    ):
+        with collector() as first:
+            wait_for(lambda: first.query("scraped"), "no sample comes")
+            began = time.time()
+        # Away for a while; nobody tells the agent.
+        time.sleep(8.0)
+        with collector() as again:
+            back = time.time()
+            wait_for(lambda: covered(again, began, back + 2.0), "samples are missing", 60.0)
+    shutil.rmtree(tmp_path / "central")
+
+
+def covered(server, begin, end):
+    """Whether the counter, which grows by one with every scrape, misses no value in between."""
+    if time.time() < end:
+        return False
+    found = server.ask("query", query=f"scraped[{int(time.time() - begin) + 1}s]")["result"]
+    if not found:
+        return False
+    values = [int(float(value)) for at, value in found[0]["values"] if begin <= at <= end]
+    return len(values) >= 8 and values == list(range(values[0], values[0] + len(values)))
+
+
+def wait_for(condition, why, seconds=30.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, why
+        time.sleep(0.2)
