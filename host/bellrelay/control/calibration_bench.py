@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bellrelay.relay.board import BoardSession, NotAcquiring, Phase
 from bellrelay.relay.config import RelayConfig
 from bellrelay.wire.access import NoAnswer
+from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.payloads import Heartbeat, PayloadError, Tags
 
 from .lab import Lab
@@ -44,12 +45,14 @@ class TagRecording:
     times : by channel, (n,) int64 ps since the acquisition's start, ascending
     begin_ps, end_ps : of the board's time; every tag in between that the link has brought
     lost : tags of that time that the board lost or shed, all channels
+    trims : (time in ps, register ``trim``) of the slot clock, by heartbeats of that time
     """
 
     times: dict[int, NDArray[np.int64]]
     begin_ps: int
     end_ps: int
     lost: int
+    trims: tuple[tuple[int, int], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -145,6 +148,29 @@ class Bench:
         if self.cancelled():
             raise InterruptedError("cancelled")
 
+    @property
+    def geometry(self) -> BoardGeometry:
+        """Of the board. BenchError: none has answered yet."""
+        identity = self.session.identity
+        if identity is None:
+            raise BenchError("the board does not acquire")
+        return identity.geometry
+
+    @contextlib.contextmanager
+    def trying(self, config: RelayConfig) -> Iterator[None]:
+        """Another configuration for a while: the acquisition ends, and again at the end.
+
+        Raises
+        ------
+        ConfigError, AccessError, OSError
+            As :meth:`~bellrelay.relay.board.BoardSession.reconfigure`.
+        """
+        self.session.reconfigure(config)
+        try:
+            yield
+        finally:
+            self.session.reconfigure(self.config)
+
     # ---------------------------------------------------------------------------- measuring
 
     def tags(self, seconds: float) -> TagRecording:
@@ -159,7 +185,8 @@ class Bench:
         with self._tap.listening() as payloads, self._streaming():
             # What was under way before the mask holds a part of the channels.
             first = self._beat_after(self._beat())
-            last = self._run_for(first, seconds)
+            beats = [first]
+            last = self._run_for(first, seconds, beats.append)
             self._settle(payloads)
         begin, end = first.fields["cut_ps"], last.fields["cut_ps"]
         times: dict[int, list[NDArray[np.int64]]] = {}
@@ -176,7 +203,8 @@ class Bench:
             if name.startswith(("tags_lost_", "tags_shed_"))
         )
         joined = {channel: np.concatenate(parts) for channel, parts in times.items()}
-        return TagRecording(joined, begin, end, lost)
+        trims = tuple((beat.fields["cut_ps"], beat.fields["trim"]) for beat in beats)
+        return TagRecording(joined, begin, end, lost, trims)
 
     @staticmethod
     def _settle(payloads: list[bytes]) -> None:
@@ -224,11 +252,17 @@ class Bench:
                 return beat
             self._pause(end, "no heartbeat of the board's")
 
-    def _run_for(self, first: Heartbeat, seconds: float) -> Heartbeat:
+    def _run_for(
+        self,
+        first: Heartbeat,
+        seconds: float,
+        seen: Callable[[Heartbeat], None] = lambda _beat: None,
+    ) -> Heartbeat:
         until = first.fields["cut_ps"] + round(seconds * _PS)
         beat = first
         while beat.fields["cut_ps"] < until:
             beat = self._beat_after(beat)
+            seen(beat)
         return beat
 
     def _pause(self, end: float, why: str) -> None:

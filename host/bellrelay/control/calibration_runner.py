@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from bellrelay.relay.board import BoardSession
 from bellrelay.settings.model import ConfigError, Model
 from bellrelay.wire.access import AccessError
+from bellrelay.wire.geometry import BoardGeometry
 
 from .calibration_bench import Bench, BenchError, TagTap
 from .calibration_records import Record, Records
@@ -278,6 +279,8 @@ class CalibrationRunner:
         identity, account = session.identity, session.account
         return {
             "name": identity.geometry.board if identity else None,
+            # A twin's figures are of no detector that exists.
+            "simulated": identity is not None and identity.geometry.board == BoardGeometry.board,
             "gateware": identity.version_text if identity else None,
             "git_revision": f"{identity.git_revision:08x}" if identity else None,
             "acquisition": account.acquisition if account else None,

@@ -12,7 +12,7 @@ import queue
 import struct
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from enum import Enum
 from typing import Any, Protocol
@@ -189,7 +189,7 @@ class BoardSession:
     # ------------------------------------------------------------------------ commands
 
     def write_live(self, acquisition: int, name: str, *values: int) -> None:
-        """Write a LIVE register of a board that acquires; from any thread.
+        """Write a LIVE register of a board that acquires, or `fine_command`; from any thread.
 
         Raises
         ------
@@ -198,6 +198,25 @@ class BoardSession:
         RegisterValueError, AccessError, OSError
             As :meth:`~bellrelay.wire.access.RegisterClient.write`.
         """
+        with self._client(acquisition) as client:
+            # The lines' calibration is the one command that leaves the acquisition running.
+            if client.map[name].access is not Access.LIVE and name != "fine_command":
+                raise NotAcquiring(f"{name} cannot be written while the board acquires")
+            client.write(name, *values)
+
+    def read(self, acquisition: int, name: str) -> tuple[int, ...]:
+        """A register of a board that acquires, all its words; from any thread.
+
+        Raises
+        ------
+        NotAcquiring, AccessError, OSError
+            As :meth:`write_live`.
+        """
+        with self._client(acquisition) as client:
+            return tuple(client.read(name))
+
+    @contextlib.contextmanager
+    def _client(self, acquisition: int) -> Iterator[RegisterClient]:
         if not self._commands.acquire(blocking=False):
             raise NotAcquiring("another command is under way")
         try:
@@ -206,10 +225,7 @@ class BoardSession:
                 raise NotAcquiring(f"the board is {self.phase.value}")
             if account.acquisition != acquisition:
                 raise NotAcquiring(f"acquisition {acquisition} is over")
-            client = RegisterClient(self, identity.geometry, timeout_s=0.5)
-            if client.map[name].access is not Access.LIVE:
-                raise NotAcquiring(f"{name} cannot be written while the board acquires")
-            client.write(name, *values)
+            yield RegisterClient(self, identity.geometry, timeout_s=0.5)
         finally:
             self._commands.release()
 
