@@ -15,9 +15,14 @@ from bellrelay.cli.main import VERBS, build_app
 from bellrelay.control.fault_actions import Action
 from bellrelay.control.fault_signatures import FAULTS, UNEXPLAINED, Fault
 from bellrelay.endpoint.config import WatchSettings
+from bellrelay.observe.slo_file import load_slo_file
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = (*FAULTS, UNEXPLAINED)
+SLOS = load_slo_file(ROOT / "deploy/slo.yaml")
+ALERTED = {each.runbook for each in (*SLOS.slos, *SLOS.gauges)}
+ALERT_PAGES = sorted(ALERTED - {"README"} - {fault.name for fault in PAGES})
+"""Pages of alerts that are on no fault of a link."""
 SECTIONS = [
     "## What it means",
     "## See it",
@@ -86,7 +91,20 @@ def test_a_fault_has_its_page(fault: Fault) -> None:
 
 @pytest.mark.parametrize("fault", PAGES, ids=lambda fault: fault.name)
 def test_every_command_is_one_that_there_is(fault: Fault) -> None:
-    for line in commands(page(fault)):
+    commands_exist(page(fault))
+
+
+@pytest.mark.parametrize("name", ALERT_PAGES)
+def test_an_alert_has_its_page(name: str) -> None:
+    text = (ROOT / "docs/runbooks" / f"{name}.md").read_text()
+    assert text.startswith(f"# {name}\n")
+    assert re.findall(r"^## .*$", text, flags=re.MULTILINE) == SECTIONS
+    assert len(commands(text)) >= 2
+    commands_exist(text)
+
+
+def commands_exist(text: str) -> None:
+    for line in commands(text):
         words = shlex.split(line, comments=True)
         if words[0] == "bellrelay":
             assert complaint(line) is None, line
@@ -103,7 +121,11 @@ def test_what_leads_elsewhere_leads_there() -> None:
         for target in re.findall(r"\]\(([^)#]+)", path.read_text()):
             assert (folder / target).exists(), (path.name, target)
         assert path.name == "README.md" or f"({path.name})" in index
-    assert {path.stem for path in folder.glob("*.md")} == {"README", *(f.name for f in PAGES)}
+    assert {path.stem for path in folder.glob("*.md")} == {
+        "README",
+        *(fault.name for fault in PAGES),
+        *ALERT_PAGES,
+    }
 
 
 @pytest.mark.parametrize(
