@@ -55,14 +55,15 @@ class HandSender:
 class LiveRelay:
     """Announces the blocks of a run one after the other, each in ``block_s``.
 
-    A run's last block is not passed: the relay then stands still, alive.
+    A run's last block is not passed: the relay then stands still, alive. boasts : it announces
+    all of a block's list without light, too.
     """
 
     def __init__(self, relay_id, run, senders, block_s):
         self.relay_id, self.run, self.block_s = relay_id, run, block_s
         self._senders = senders
         self.records = []
-        self.dead = self.silent = False
+        self.dead = self.silent = self.boasts = False
         self._clients = set()
         self._put(Event, 1, {"kind": "start", "start_utc_ns": time.time_ns()})
         self.announced = []
@@ -86,7 +87,7 @@ class LiveRelay:
                     self._beat(block.block.first(self.run.block_slots))
             while self.dead or self.silent:
                 await asyncio.sleep(BEAT_S)
-            some = slice(None) if lit else slice(0, 3)
+            some = slice(None) if lit or self.boasts else slice(0, 3)
             self._put(Announced, 1, block.slot[some], block.outcome[some])
             self._beat(block.block.end(self.run.block_slots))
             if lit:
@@ -271,7 +272,9 @@ def _stored(party):
     return {str(r.block) for r in party.store.blocks() if r.state.word == "stored"}
 
 
-def play_relays(folder, script, *, blocks=(3, 3), block_s=0.4, choice=CHOICE, **options):
+def play_relays(
+    folder, script, *, blocks=(3, 3), block_s=0.4, choice=CHOICE, tamper=None, **options
+):
     """Two relays, two endpoints, and ``script(link)``; returns what the script returns."""
 
     async def main():
@@ -283,7 +286,7 @@ def play_relays(folder, script, *, blocks=(3, 3), block_s=0.4, choice=CHOICE, **
         relays = [
             LiveRelay(name, run, senders, block_s) for name, run in zip(names, runs, strict=True)
         ]
-        network = Network()
+        network = Network(tamper)
         agreement = Agreement(
             "alice",
             "bob",

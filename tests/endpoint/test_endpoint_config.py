@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bellrelay.endpoint.agreement import agreement_of
+from bellrelay.endpoint.block import BlockId
 from bellrelay.endpoint.config import check_endpoint_config, load_endpoint_config
 from bellrelay.settings.model import ConfigError
 
@@ -120,3 +122,56 @@ def test_either_role_has_its_own_ladder_and_slots_may_be_written_as_powers():
     assert config.source.options == {"directory": "/var/lib/bellrelay/alice-1/source"}
     fixed = changed(("security.length_rule", "fixed"), ("security.fixed_length_bits", 1000))
     assert check_endpoint_config(fixed).security.fixed_length_bits == 1000
+
+
+SECOND = {
+    "id": "charlie-2",
+    "unix_socket": "/run/charlie-2",
+    "source": {"plugin": "files", "directory": "/var/lib/bellrelay/alice-1/source-2"},
+}
+
+
+@pytest.mark.parametrize(
+    ("secondaries", "sender", "line"),
+    [
+        ([{**SECOND, "id": "charlie-1"}], {"plugin": "x"}, "secondaries.0.id: 'charlie-1'"),
+        ([{**SECOND, "source": VALUES["source"]}], {"plugin": "x"}, "secondaries.0.source: "),
+        (
+            [{k: v for k, v in SECOND.items() if k != "source"}],
+            {"plugin": "x"},
+            "0.source: missing",
+        ),
+        ([SECOND], None, "a sender that can be directed to a relay"),
+        ([SECOND, SECOND], {"plugin": "x"}, "secondaries.1.id: 'charlie-2'"),
+    ],
+)
+def test_relays_that_cannot_be_told_apart_or_gone_to_are_refused(secondaries, sender, line):
+    values = changed(("secondaries", secondaries), ("sender", sender))
+    with pytest.raises(ConfigError) as error:
+        check_endpoint_config(values)
+    assert line in error.value.lines[0]
+
+
+def test_relays_are_in_their_order_in_the_agreement(tmp_path):
+    values = changed(("secondaries", [SECOND]), ("sender", {"plugin": "x"}))
+    both = agreement_of(check_endpoint_config(values))
+    assert both.relays == ("charlie-1", "charlie-2")
+    assert both.relay_of(BlockId(1, 0, 1)) == "charlie-2"
+    assert both.digest != agreement_of(check_endpoint_config(VALUES)).digest
+    # So are its windows, and a timetable without any is refused.
+    window = {"relay": "charlie-2", "a": "alice-1", "b": "bob-1"}
+    times = {"from_s": 0.0, "begin_s": 1.0, "end_s": 2.0}
+    path = tmp_path / "timetable.yaml"
+    digests = set()
+    for end_s in (2.0, 3.0):
+        path.write_text(
+            yaml.safe_dump({"frame_s": 60.0, "windows": [{**window, **times, "end_s": end_s}]})
+        )
+        timed = check_endpoint_config({**values, "timetable": {"file": str(path)}})
+        digests.add(agreement_of(timed).digest)
+    assert len(digests | {both.digest}) == 3
+    other = {"file": str(path), "pair": ["alice-1", "carol"]}
+    with pytest.raises(ConfigError, match="a window of alice-1 and carol"):
+        agreement_of(check_endpoint_config({**values, "timetable": other}))
+    with pytest.raises(ConfigError, match="a sender that can be halted"):
+        check_endpoint_config(changed(("timetable", {"file": str(path)})))

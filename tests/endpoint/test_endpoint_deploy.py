@@ -35,6 +35,15 @@ def test_the_example_of_an_endpoint_can_be_used_and_agrees_with_the_unit():
     assert config.model_fields_set >= groups
 
 
+def test_the_example_with_two_relays_can_be_used():
+    config = load_endpoint_config(EXAMPLE.with_name("endpoint-two-relays.example.yaml"))
+    assert [relay.id for relay in config.relays] == ["charlie-1", "charlie-2"]
+    directories = [str(source.options["directory"]) for _, source in config.sources]
+    assert len(set(directories)) == 2
+    assert config.timetable is not None
+    assert config.model_fields_set >= {"relay_choice", "secondaries", "sender"}
+
+
 def test_the_endpoint_reference_is_that_of_the_model():
     page = ROOT / "docs" / "reference" / "endpoint-config.md"
     assert page.read_text() == reference_page(), (

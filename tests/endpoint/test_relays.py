@@ -6,15 +6,19 @@ of a relay that no light went to has cost no tag.
 
 import asyncio
 import time
+from dataclasses import replace
 
 import pytest
+import two_endpoints
 from live_relays import CHOICE, play_relays
+from synthetic_blocks import synthetic_run
 from witness import Witness
 
 from bellrelay.endpoint import directions
 from bellrelay.endpoint.announcements import AnnouncementFollower
 from bellrelay.endpoint.block import Cause
 from bellrelay.endpoint.control_socket import Refused
+from bellrelay.wire.peer_messages import Kind, Move
 
 pytestmark = pytest.mark.usefixtures("bounds_once")
 FIRST, SECOND = "charlie-0", "charlie-1"
@@ -74,6 +78,43 @@ def test_without_trouble_light_stays_and_the_second_relay_costs_nothing(tmp_path
     link, dark = play(tmp_path, script)
     assert {"1/1@1", "1/0@1"} <= dark
     assert all(p.sender.asked == [FIRST] for p in link.parties)
+
+
+def test_rule_27_a_relay_without_light_is_not_worked_whatever_it_announces(tmp_path):
+    async def script(link):
+        link.relays[1].boasts = True
+        await link.until_both(FIRST)
+        await link.until_stored("1/0", "1/1", "1/2")
+
+    _, dark = play(tmp_path, script)
+    assert {"1/1@1", "1/0@1"} <= dark
+
+
+def test_rule_27_a_block_that_only_one_has_sent_to_is_given_up_by_both_without_a_tag(tmp_path):
+    def prepare(_alice, bob, _network):
+        bob.settings = replace(bob.settings, lit=lambda _block, _row: False)
+
+    with Witness() as witness:
+        alice, bob = two_endpoints.play(tmp_path, synthetic_run(), prepare=prepare)
+    assert {party.rows()["1/0"].cause for party in (alice, bob)} == {Cause.UNLIT}
+    assert not witness.drawn
+    assert not alice.keys()
+
+
+def test_rule_27_who_sends_bob_to_another_relay_has_cut_the_line_and_no_more(tmp_path):
+    def tamper(speaker, frame):
+        if frame.kind is Kind.MOVE:
+            frame = replace(frame, body=Move(3, 1, "of his own").encode())
+        return [frame.encode()]
+
+    async def script(link):
+        await link.until(lambda: (link.alice.sender.at, link.bob.sender.at) == (FIRST, SECOND))
+        await asyncio.sleep(1.5)
+        assert not link.alice.chosen.status()["peer_has_moved"]
+
+    link, dark = play(tmp_path, script, tamper=tamper)
+    assert {"1/1", "1/2", "1/1@1", "1/2@1"} <= dark
+    assert not link.alice.keys()
 
 
 @pytest.mark.parametrize("how", ["dead", "silent"])

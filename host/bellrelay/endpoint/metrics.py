@@ -41,6 +41,7 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
         if state not in ("stored", "aborted") and ":" not in state:
             under_way.add_metric([state], number)
     yield under_way
+    yield from _relays(s["relays"])
     yield from _last_block(s["last_block"])
     yield from _intensities(s["intensities"])
     for name, text, number in (
@@ -54,6 +55,27 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
         ("peer_reconnects", "connections to the peer after the first", s["peer"]["reconnects"]),
     ):
         yield CounterMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
+
+
+def _relays(relays: Mapping[str, Any]) -> Iterator[Metric]:
+    for name, text, of in (
+        ("relay_active", "1 for the relay that light is directed to", None),
+        ("relay_connected", "1 while its announcements are followed", "connected"),
+        ("relay_usable", "1 while light could be directed there", "usable"),
+    ):
+        gauge = GaugeMetricFamily(f"bellrelay_endpoint_{name}", text, labels=["relay"])
+        for relay_id, each in relays["each"].items():
+            value = relay_id == relays["active"] if of is None else each[of]
+            gauge.add_metric([relay_id], float(value))
+        yield gauge
+    yield CounterMetricFamily(
+        "bellrelay_endpoint_relay_moves", "from one relay to another", value=relays["moves"]
+    )
+    yield GaugeMetricFamily(
+        "bellrelay_endpoint_light_undirected",
+        "1 while the sender does not send to where it should",
+        value=float(bool(relays["light_fault"])),
+    )
 
 
 def _last_block(figures: Mapping[str, Any]) -> Iterator[Metric]:
