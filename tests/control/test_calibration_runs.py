@@ -269,6 +269,27 @@ def test_a_record_is_whole_or_is_not_there(tmp_path: Path) -> None:
     assert 0 < whole < 12
 
 
+def test_the_last_run_that_ended_well_is_found_among_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = Records(tmp_path)
+    assert records.last_well("hom") is None
+    for n, (step, ok) in enumerate([("hom", True), ("dark", True), ("hom", False)], 1):
+        records.add(step, {"ok": ok, "end_utc_ns": n})
+    found = records.last_well("hom")
+    assert found is not None
+    assert found.number == 1
+    # What was read once is not read again: /health asks every second.
+    monkeypatch.setattr(records, "_read", lambda *_: pytest.fail("read again"))
+    assert records.last_well("hom") is found
+    monkeypatch.undo()
+    Records(tmp_path).add("hom", {"ok": True, "end_utc_ns": 4})  # by another process
+    assert records.last_well("hom").values["end_utc_ns"] == 4  # type: ignore[union-attr]
+    records.add("hom", {"ok": True, "end_utc_ns": 5})
+    (tmp_path / "records/000005-hom/record.json").write_text("{")
+    assert records.last_well("hom").number == 4  # type: ignore[union-attr]
+
+
 def test_records_that_cannot_be_drawn_or_read_say_so(tmp_path: Path) -> None:
     records = Records(tmp_path)
 

@@ -108,6 +108,11 @@ class Runner:
     def last_run_ns(self, step: str) -> int | None:
         return self.last.get(step)
 
+    def last_figures(self, step: str) -> Mapping[str, Any]:
+        fit = {"visibility": 0.47, "centre_ps": 3.0, "width_ps": 140.0}
+        fit |= {f"sigma_{key}": 0.01 for key in fit}
+        return {"fit": fit} if step in self.last else {}
+
     def run(
         self,
         step: str,
@@ -203,7 +208,11 @@ def test_what_disturbs_is_announced_first_and_the_rest_is_not(tmp_path: Path) ->
         ("begun", ("hom",)), ("ended", ("hom",)), ("begun", ("gate-scan",)),
         ("ended", ("gate-scan",)),
     ]  # fmt: skip
-    assert relay.companion.status()["announced"] is None
+    status = relay.companion.status()
+    assert status["announced"] is None
+    assert status["interference"]["visibility"] == {"value": 0.47, "sigma": 0.01}
+    told = {m.name: m.samples[0].value for m in relay.companion.metrics(status) if m.samples}
+    assert told["bellrelay_relay_scan_visibility"] == 0.47
     relay.pass_s(9 * HOUR)
     assert len(relay.runner.ran) == 3
     relay.pass_s(1.5 * HOUR)

@@ -119,6 +119,6 @@ class OrderBox:
                 waiting.unlink(missing_ok=True)
 
     def _put(self, name: str, values: Mapping[str, Any]) -> None:
-        partial = self._folder / f".{name}"
+        partial = self._folder / f"{name}.new"
         partial.write_text(json.dumps(values), encoding="utf-8")
         partial.rename(self._folder / name)

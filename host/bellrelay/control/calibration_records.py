@@ -53,7 +53,8 @@ class Records:
     def __init__(self, directory: Path) -> None:
         self._folder = directory / "records"
         self._folder.mkdir(parents=True, exist_ok=True)
-        self._well: tuple[tuple[str, ...], dict[str, int]] = ((), {})
+        # By step: the newest record that was looked at, and the last that ended well.
+        self._well: dict[str, tuple[int, Record | None]] = {}
 
     def add(
         self,
@@ -96,16 +97,25 @@ class Records:
         """Oldest first."""
         return [self._read(number, step) for number, step in self._names()]
 
-    def last_well_ns(self, step: str) -> int | None:
-        """UTC: when a step last ended well."""
-        names = tuple(f"{number:06d}-{name}" for number, name in self._names())
-        if names != self._well[0]:
-            well: dict[str, int] = {}
-            for record in self.all():
-                if record.values.get("ok"):
-                    well[record.step] = int(record.values["end_utc_ns"])
-            self._well = names, well
-        return self._well[1].get(step)
+    def last_well(self, step: str) -> Record | None:
+        """The last run of a step that ended well; a record that cannot be read is none.
+
+        Only what has come since the last call is read.
+        """
+        numbers = [number for number, name in self._names() if name == step]
+        looked, found = self._well.get(step, (0, None))
+        for number in reversed(numbers):
+            if number <= looked:
+                break
+            try:
+                record = self._read(number, step)
+            except RecordsError:
+                continue
+            if record.values.get("ok"):
+                found = record
+                break
+        self._well[step] = (max(numbers, default=0), found)
+        return found
 
     def _names(self) -> list[tuple[int, str]]:
         found = (_NAME.fullmatch(path.name) for path in self._folder.iterdir())

@@ -120,7 +120,14 @@ class CalibrationRunner:
 
     def last_run_ns(self, step: str) -> int | None:
         """See :class:`~.scheduled_calibration.StepRunner`."""
-        return self.records.last_well_ns(step)
+        record = self.records.last_well(step)
+        return None if record is None else int(record.values["end_utc_ns"])
+
+    def last_figures(self, step: str) -> Mapping[str, Any]:
+        """See :class:`~.scheduled_calibration.StepRunner`."""
+        record = self.records.last_well(step)
+        figures: Mapping[str, Any] = {} if record is None else record.values["figures"]
+        return figures
 
     def run(
         self,

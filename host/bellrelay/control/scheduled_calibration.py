@@ -27,6 +27,7 @@ from .calibration_schedule import Due, Schedule
 
 __all__ = ["Ran", "ScheduledCalibration", "StepRunner"]
 
+_SCAN = "hom"
 _ROUND_S = 1.0
 _AGAIN_S = 3600.0
 _RATE_S = 10.0
@@ -54,6 +55,10 @@ class StepRunner(Protocol):
 
     def last_run_ns(self, step: str) -> int | None:
         """UTC: when it last ended well, by its records; None if it never has."""
+        ...
+
+    def last_figures(self, step: str) -> Mapping[str, Any]:
+        """What it measured then; empty if it never ended well."""
         ...
 
     def run(
@@ -167,6 +172,7 @@ class ScheduledCalibration:
             else {"begin_utc_ns": round(announced[0] * _NS), "steps": list(announced[1])},
             "deferred": deferred,
             "overdue": self._schedule.overdue(now),
+            "interference": self._interference(),
             "steps": {
                 due.step: {
                     "due_utc_ns": round(due.due_s * _NS),
@@ -182,7 +188,23 @@ class ScheduledCalibration:
             },
         }
 
+    def _interference(self) -> dict[str, Any] | None:
+        """Visibility, centre and width by the last delay scan that ended well."""
+        fit = self._runner.last_figures(_SCAN).get("fit")
+        if fit is None:
+            return None
+        keys = ("visibility", "centre_ps", "width_ps")
+        found = {k: {"value": fit[k], "sigma": fit[f"sigma_{k}"]} for k in keys}
+        return {**found, "utc_ns": self._runner.last_run_ns(_SCAN)}
+
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
+        scan = status["interference"]
+        if scan is not None:
+            text = "visibility of interference, by the last delay scan"
+            for name, key in (("", "value"), ("_sigma", "sigma")):
+                yield GaugeMetricFamily(
+                    f"bellrelay_relay_scan_visibility{name}", text, value=scan["visibility"][key]
+                )
         yield GaugeMetricFamily(
             "bellrelay_relay_calibration_overdue",
             "Whether a calibration step should have been run and was not.",
