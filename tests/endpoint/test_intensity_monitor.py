@@ -295,6 +295,21 @@ def test_the_watch_over_a_simulated_source_sees_what_it_does_not_declare():
                 watch.deviation(now, now)
 
 
+def test_what_a_source_measured_before_it_was_attached_is_no_time_without_a_reading():
+    """A daemon that was down: blocks of its backlog were measured, if not by it."""
+    log = simulation_plugin({}, "alice")(1)
+    source = CheckedSource(log, 1, LADDER.intensities, LADDER.probabilities)
+    watch = IntensityWatch(settings(), LADDER, 0.01)
+    begun = time.time_ns()
+    watch.poll(begun + S)
+    with pytest.raises(IntensityFault, match="from the beginning"):
+        watch.deviation(begun - 100 * S, begun)
+    watch.attach(source)
+    now = time.time_ns()
+    watch.poll(now)
+    assert 0 < watch.deviation(now - 100 * S, now) <= 0.01
+
+
 def test_a_sender_without_a_monitor_is_taken_at_its_word_and_that_is_said():
     declared = replace(LADDER, deviation=0.004)
     watch = IntensityWatch(settings(input="none"), declared, 0.01)

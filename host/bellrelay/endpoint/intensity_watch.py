@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from bellrelay.distill.ladder import Ladder
 
@@ -49,6 +50,10 @@ class IntensityWatch:
             monitor = IntensityMonitor(self._settings, ladder, allowed, steady=False)
             self._others[name] = monitor
 
+    def other_totals(self) -> dict[str, list[dict[str, Any]]]:
+        """As :meth:`IntensityMonitor.totals`, of ladders sent beside the configured one."""
+        return {name: monitor.totals() for name, monitor in self._others.items()}
+
     def attach(self, source: CheckedSource) -> None:
         """The source of the acquisition that is under way; it may bring readings."""
         self._source = source
@@ -69,6 +74,9 @@ class IntensityWatch:
             readings = self._file.read()
         elif self._source is not None:
             readings = self._source.readings()
+        else:
+            # Nobody who measures is there yet: what he has measured meanwhile, he brings.
+            return self.monitor.states
         own = ladder_name(self._ladder)
         for name, monitor in self._others.items():
             monitor.update([r for r in readings if r.ladder == name], now)
