@@ -32,7 +32,8 @@ bellrelay calibrate --undo 12 --config relay.yaml
 
 While the relay's daemon runs, it does the work: the order is a file in the calibration's directory,
 so that who may write there may calibrate. Else the board's port is opened by the command itself.
-Exit code 8 if a step has not ended well.
+Run it as the user that the daemon runs as, so that both can write there. Several steps are run in
+their order, up to the first that does not end well. Exit code 8 if one has not.
 
 ## Records, versions, undoing
 
@@ -70,6 +71,10 @@ again an hour later. A step is *overdue* an hour after it was due, or, with a wi
 one has passed: /health `calibration.overdue`, metric `bellrelay_relay_calibration_overdue`.
 
 Those of `at_start` run whenever the daemon has started, without an announcement.
+
+While a step that disturbs runs, the loops hold what they have: the relay's slot clock takes no
+arrival times, and an endpoint that hears of it moves no sender (for half an hour at most, should
+the relay never say that it is over).
 
 ## Steps
 
