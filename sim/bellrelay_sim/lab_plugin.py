@@ -4,9 +4,10 @@ Options: ``kind``, ``conditions`` (the twin's socket, see :mod:`.conditions`), a
 
 - ``attenuator``, ``delay-line``, ``shutter``, ``laser``: ``sender`` ("alice" or "bob"), in whose
   arm it stands; ``range``; of a laser ``frequency_hz``;
-- ``polarisation-controller``: ``aligned``, angles in rad at which the misalignment is least, and
-  ``least`` (0.005); ``basis`` ("z" or "x"): which misalignment it is. Turned away by d from them in
-  all, it is ``least + (1 - 2 least) sin^2 d``;
+- ``polarisation-controller``: ``aligned``, angles in rad at which all is best, and ``least``
+  (0.005); ``of``: "overlap", then turned away by d from them in all the modes overlap by
+  ``(1 - least) cos^2 d``; or "z", "x", then the misalignment there is
+  ``least + (1 - 2 least) sin^2 d``;
 - ``phase-reference``: ``aligned``, phase in rad; ``least``. Off by d, the misalignment in X is
   ``least + (1 - 2 least) sin^2(d / 2)``;
 - ``powermeter``: ``power_w``, ``noise`` (relative).
@@ -33,7 +34,7 @@ _OPTIONS: dict[str, set[str]] = {
     "delay-line": {*_ARM, "range"},
     "shutter": _ARM,
     "laser": {*_ARM, "frequency_hz"},
-    "polarisation-controller": {"aligned", "least", "basis"},
+    "polarisation-controller": {"aligned", "least", "of"},
     "phase-reference": {"aligned", "least"},
     "powermeter": {"power_w", "noise"},
 }
@@ -176,10 +177,10 @@ class _Polarisation:
             raise ValueError(f"aligned must be a list of angles; got {aligned!r}")
         self._aligned = tuple(_number(angle, "aligned") for angle in aligned)
         self._least = _least(options)
-        basis = options.get("basis", "z")
-        if basis not in ("z", "x"):
-            raise ValueError(f"basis must be z or x; got {basis!r}")
-        self._key = f"misalignment_{basis}"
+        of = options.get("of", "overlap")
+        if of not in ("overlap", "z", "x"):
+            raise ValueError(f"of must be overlap, z or x; got {of!r}")
+        self._of = of
         self._has = (0.0,) * len(self._aligned)
 
     @property
@@ -194,9 +195,12 @@ class _Polarisation:
             raise ValueError(f"{len(settings)} settings for {len(self._aligned)} actuators")
         if any(not -math.pi <= angle <= math.pi for angle in settings):
             raise ValueError("an angle is not in -pi..pi")
-        off = math.dist(settings, self._aligned)
-        flipped = self._least + (1.0 - 2.0 * self._least) * math.sin(min(off, math.pi / 2)) ** 2
-        self._twin.tell(**{self._key: flipped})
+        away = math.sin(min(math.dist(settings, self._aligned), math.pi / 2)) ** 2
+        if self._of == "overlap":
+            self._twin.tell(mode_overlap=(1.0 - self._least) * (1.0 - away))
+        else:
+            flipped = self._least + (1.0 - 2.0 * self._least) * away
+            self._twin.tell(**{f"misalignment_{self._of}": flipped})
         self._has = tuple(settings)
 
 

@@ -106,12 +106,16 @@ def test_a_shutter_and_a_laser_halt_their_sender(twin: Twin) -> None:
 
 
 def test_polarisation_and_phase_turn_the_misalignment(twin: Twin) -> None:
-    options = simulated(twin, "polarisation-controller", aligned=[0.3, -0.2], least=0.01)
+    options = simulated(twin, "polarisation-controller", aligned=[0.3, -0.2], least=0.01, of="z")
     controller = lab(options).device("d", PolarisationController)
     controller.set_settings((0.3, -0.2))
     assert twin.take().link.misalignment_z == pytest.approx(0.01)
     controller.set_settings((0.3 + math.pi / 4, -0.2))
     assert twin.take().link.misalignment_z == pytest.approx(0.5)
+    options = simulated(twin, "polarisation-controller", aligned=[0.3])
+    arms = lab(options).device("d", PolarisationController)
+    arms.set_settings((0.3 + math.pi / 4,))
+    assert twin.take().link.mode_overlap == pytest.approx(0.4975)
     phase = lab(simulated(twin, "phase-reference", aligned=1.0)).device("d", PhaseReference)
     phase.set_phase_rad(1.0)
     assert twin.take().link.misalignment_x == pytest.approx(0.005)
