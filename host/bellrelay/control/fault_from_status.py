@@ -129,9 +129,7 @@ def endpoint_reading(
     # A breach is counted among the endpoint's alarms; it is none of the peer's.
     newly = max(_breaches(after) - _breaches(before), 0)
     alarms = max(int(after["alarms"]) - int(before["alarms"]), 0)
-    s, mu, nu, excess = measured_intensities(
-        before.get("intensities") or (), after.get("intensities") or ()
-    )
+    s, mu, nu, excess = _all_intensities(before, after)
     return EndpointReading(
         # Nobody follows a relay that is believed nothing more: that is no fault of the way there.
         relay_connected=breached or _connected(after, relay_id),
@@ -174,9 +172,30 @@ def _laser(before: Status, after: Status) -> Measured | None:
     return measured(lab.get("laser_ghz")) if _measured_anew(earlier, lab) else None
 
 
-def measured_intensities(
-    before: Sequence[Status], after: Sequence[Status]
-) -> tuple[Measured | None, Measured | None, Measured | None, float | None]:
+_Intensities = tuple[Measured | None, Measured | None, Measured | None, float | None]
+
+
+def _all_intensities(before: Status, after: Status) -> _Intensities:
+    """Of all ladders that are sent: each against what it declares."""
+    earlier = before.get("other_intensities") or {}
+    found = [measured_intensities(before.get("intensities") or (), after.get("intensities") or ())]
+    found += [
+        measured_intensities(earlier.get(name) or (), states)
+        for name, states in (after.get("other_intensities") or {}).items()
+    ]
+    excesses = [excess for *_, excess in found if excess is not None]
+    s, mu, nu = (_together([f[k] for f in found if f[k] is not None]) for k in range(3))
+    return s, mu, nu, max(excesses, default=None)
+
+
+def _together(values: Sequence[Any]) -> Measured | None:
+    weight = sum(v.sigma**-2 for v in values)
+    if not weight:
+        return None
+    return Measured(sum(v.value * v.sigma**-2 for v in values) / weight, weight**-0.5)
+
+
+def measured_intensities(before: Sequence[Status], after: Sequence[Status]) -> _Intensities:
     """Measured over declared of s, mu and nu; light in the vacuum over what is allowed.
 
     Of the readings that have come between: see :meth:`IntensityMonitor.totals`. One that is begun

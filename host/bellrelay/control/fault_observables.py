@@ -483,6 +483,10 @@ OBSERVABLES: tuple[Observable, ...] = (
         up=Limit(1.05, 1.03), down=Limit(0.95, 0.97), parts=SETTINGS[:3],
     ),
     Observable(
+        "emission", "measured intensity is all but gone", "", "party", MEAN, _intensity,
+        down=Limit(0.1, 0.3), parts=SETTINGS[:3],
+    ),
+    Observable(
         "vacuum", "light in the vacuum setting over what is allowed", "", "party", LEVEL,
         _vacuum_excess, up=Limit(1.0, 0.8), raise_s=2.0,
     ),

@@ -283,8 +283,10 @@ FAULTS: tuple[Fault, ...] = (
             "uncorrected": "(+)",
             "error-x": "(+)", "vacuum-share.own": "(+)", "decoy-share": "(*)",
             "visibility": "(-)", "delay-apart": "(*)", "width": "(*)", "intensity.own": "-",
+            "emission.own": "-", "emission.other": "",
         },
-        _steps((_A.HALT_SENDER, 30.0), (_A.CALL, _NO_LIMIT)), within_s=5.0,
+        _steps((_A.HALT_SENDER, 30.0), (_A.CALL, _NO_LIMIT)),
+        triggers=("light.own", "darkness.own", "announced", "emission.own"), within_s=5.0,
     ),
     Fault(
         "dark-count-ageing", "ageing", "a detector's dark counts have risen", "detector", 4.0,

@@ -361,6 +361,7 @@ class EndpointDaemon:
             "last_block": self.figures.status(),
             "authentication_failures": self.channel.alarms,
             "intensities": self.admission.intensities.monitor.totals(),
+            "other_intensities": self.admission.intensities.other_totals(),
             "sender": self.sender.status(),
             "parameters": self.ladders.status(),
             "alarms": self.pipeline.alarms + self.channel.alarms,

@@ -35,6 +35,8 @@ from .source_log import Reading
 __all__ = ["IntensityFault", "IntensityMonitor", "NotMeasuredYet", "SettingState"]
 
 _NS = 1_000_000_000
+_FEWEST = 4
+_LEAST_NOISE = 1e-4
 _HISTORY_S = 7 * 86400
 """So long ago may a block have begun."""
 _Look = tuple[int, float, str | None, bool]
@@ -118,11 +120,12 @@ class IntensityMonitor:
         """By setting: readings since the start, for who watches how their mean moves.
 
         ``readings`` and ``sum`` grow, so that two of these tell of the time between;
-        ``relative_variance`` is of the window, null below two readings. ``limit`` is of the vacuum.
+        ``relative_variance`` is that of one reading, null below four of them: of neighbours in the
+        window, so that a step is none of the noise. ``limit`` is of the vacuum.
         """
         out: list[dict[str, Any]] = []
         for k, setting in enumerate(SETTINGS):
-            variance = self.states[k].relative_variance if self.states else math.nan
+            variance = _noise(self._readings[k][1])
             out.append(
                 {
                     "setting": setting,
@@ -130,7 +133,7 @@ class IntensityMonitor:
                     "limit": self._ladder.vacuum_limit if self._dark[k] else None,
                     "readings": int(self._totals[k, 0]),
                     "sum": float(self._totals[k, 1]),
-                    "relative_variance": variance if math.isfinite(variance) else None,
+                    "relative_variance": variance,
                 }
             )
         return out
@@ -287,3 +290,13 @@ class IntensityMonitor:
             if look[2] is not None:
                 raise IntensityFault(look[2])
         return max(look[1] for look in looks)
+
+
+def _noise(values: NDArray[np.float64]) -> float | None:
+    """Relative variance of one of these readings, whatever steps are among them."""
+    mean = float(values.mean()) if len(values) else 0.0
+    if len(values) < _FEWEST or mean <= 0.0:
+        return 0.0 if len(values) >= _FEWEST else None
+    # Of Gaussian noise the median of |x - y| is 0.954 sigma.
+    sigma = float(np.median(np.abs(np.diff(values)))) / 0.954
+    return max(sigma / mean, _LEAST_NOISE) ** 2
