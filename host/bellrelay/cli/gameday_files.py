@@ -30,6 +30,15 @@ __all__ = ["APPS", "LADDER", "RELAYS", "SHAPES", "GamedayFiles", "GamedayShape",
 RELAYS = ("charles", "diana")
 """Primary and secondary."""
 TRACKING_SLOTS = {"every": 2500, "length": 125}
+MONITOR = {
+    "input": "source",
+    # An error of some seconds is forgotten after so many, so that recovery can be seen.
+    "window_s": 12.0,
+    "max_age_s": 5.0,
+    "min_readings": 5,
+    "coverage": 0.9,
+    "epsilon": 1e-3,
+}
 APPS = {role: f"app-{role}" for role in ROLES}
 _SECRET_BYTES = 1 << 21
 LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
@@ -63,6 +72,10 @@ class GamedayShape:
             "pulse_sigma_ps": 1000.0,
             "arm_a": {"eta": 0.9},
             "arm_b": {"eta": 0.9},
+            "detectors": [
+                {"name": f"D{n}", "port": "ccdd"[n], "dead_time_ps": 2 * period // 5}
+                for n in range(4)
+            ],
             "mode_overlap": 0.99,
             "misalignment_z": 0.003,
             "misalignment_x": 0.003,
@@ -191,7 +204,7 @@ def _endpoint(
         "reconcile": {"error_rate": 0.01},
         "store": {"directory": str(folder / f"{role}.blocks")},
         "key_pool": {"file": str(folder / f"{role}.pool"), "reserve_bits": 8192},
-        "intensity_monitor": {"input": "source", "max_age_s": 10.0, "epsilon": 1e-4},
+        "intensity_monitor": dict(MONITOR),
         "health": {"listen": f"127.0.0.1:{files.ports[role]}"},
         "watch": {
             "relays": {relay: f"http://127.0.0.1:{files.ports[relay]}" for relay in RELAYS},

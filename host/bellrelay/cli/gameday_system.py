@@ -213,12 +213,17 @@ class GamedaySystem:
             self.signal(line, signal.SIGUSR2)
             for role in ROLES:
                 self.stop(role)
-                self.run("endpoint", "--config", str(self.files.yaml_of(role)), "--release-relay")
-                config = str(self.files.yaml_of(f"kme-{role}"))
-                if f"kme-{role}" in self.processes:
-                    self.run("keys", "release", "--config", config, "--reason", "gameday")
-            for role in ROLES:
-                self.start(role)
+            try:
+                for role in ROLES:
+                    config = str(self.files.yaml_of(role))
+                    self.run("endpoint", "--config", config, "--release-relay")
+                    config = str(self.files.yaml_of(f"kme-{role}"))
+                    # Where nothing was suspended, nothing can be released.
+                    with contextlib.suppress(RunFailed):
+                        self.run("keys", "release", "--config", config, "--reason", "gameday")
+            finally:
+                for role in ROLES:
+                    self.start(role)
 
         return honest
 
