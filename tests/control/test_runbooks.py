@@ -12,6 +12,8 @@ import typer
 import yaml
 
 from bellrelay.cli.main import VERBS, build_app
+from bellrelay.control.calibration_steps import calibration_steps
+from bellrelay.control.daemon_hands import STEPS
 from bellrelay.control.fault_actions import Action
 from bellrelay.control.fault_signatures import FAULTS, UNEXPLAINED, Fault
 from bellrelay.endpoint.config import WatchSettings
@@ -154,3 +156,17 @@ def test_the_how_to_shows_a_section_that_can_be_used() -> None:
         assert complaint(line) is None, line
     for target in re.findall(r"\]\(([^)#]+)", text):
         assert (ROOT / "docs/how-to" / target).exists(), target
+
+
+def test_calibrations_are_named_as_they_are() -> None:
+    names = {step.name for step in calibration_steps()}
+    assert {step for steps in STEPS.values() for step in steps} <= names
+    told = [
+        word
+        for path in (ROOT / "docs/runbooks").glob("*.md")
+        for line in commands(path.read_text())
+        if line.startswith("bellrelay calibrate")
+        for word in line.split(" --")[0].split()[2:]
+    ]
+    assert len(told) > 10
+    assert set(told) <= names

@@ -26,8 +26,8 @@ bar). Every observation must say so for the time to hold. It is cleared once the
 within a narrower limit for another such time. In between nothing changes.
 
 Errors that rise slowly are summed up block by block (Page's CUSUM, `error_drift`): the sum is
-beyond noise where a link whose errors lay at the baseline, with its error bar and some slack, would get
-there once in {1.0 / FALSE_ALARM:g} blocks.
+beyond noise where a link whose errors lay at the baseline, with its error bar and some slack,
+would get there once in {1.0 / FALSE_ALARM:g} blocks.
 
 From the first alarm on, all faults that it suspects are ranked: the posterior of a fault is its
 weight times the probabilities below, over every quantity of which the data since then can tell
