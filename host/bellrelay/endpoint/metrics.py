@@ -9,6 +9,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from bellrelay.service.health_server import Status
 
+from .block import Cause
+
 __all__ = ["endpoint_metrics"]
 
 
@@ -32,7 +34,9 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
     ended.add_metric(["stored", ""], counts.get("stored", 0))
     causes = {k.partition(":")[2]: n for k, n in counts.items() if k.startswith("aborted:")}
     for cause, number in causes.items():
-        ended.add_metric(["aborted", cause], number)
+        # A standby relay's blocks were never meant to become key.
+        state = "unlit" if cause == Cause.UNLIT else "aborted"
+        ended.add_metric([state, cause], number)
     yield ended
     under_way = GaugeMetricFamily(
         "bellrelay_endpoint_blocks_under_way", "blocks that have not ended", labels=["state"]
