@@ -127,6 +127,18 @@ def test_each_block_has_the_last_epoch_that_began_at_or_before_it(tmp_path):
     assert p.known(bytes(32)) is None
 
 
+def test_recent_sets_are_those_that_open_blocks_may_have(tmp_path):
+    p = plan(tmp_path)
+    assert p.recent() == [BASE]
+    p.put_down(Epoch(1, BASE, BETTER, 1000))
+    p.put_down(Epoch(2, BETTER))
+    p.put_down(Epoch(3, BETTER, THIRD, 1000))
+    assert p.recent() == [BASE, BETTER, THIRD]
+    for number in range(4, 9):
+        p.put_down(Epoch(number, BASE))
+    assert p.recent() == [BASE]
+
+
 def test_what_is_proposed_is_known_and_not_yet_held(tmp_path):
     """The peer may have put it down, and its answer be lost."""
     p = plan(tmp_path)

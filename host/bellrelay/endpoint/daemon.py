@@ -273,6 +273,14 @@ class EndpointDaemon:
 
         lead = 1 if config.changes is None else config.changes.lead_blocks
         self.parameters = ParameterTalk(role, plan, self._coming, lead, objection)
+        # Before any reading is taken: those of a ladder that nobody expects are nobody's.
+        self._expect_ladders()
+
+    def _expect_ladders(self) -> None:
+        role = Role(self.config.role)
+        for parameters in self.parameters.plan.recent():
+            limit = parameters.alice_limit if role is Role.ALICE else parameters.bob_limit
+            self.admission.expect(parameters.ladder(role), limit)
 
     def _coming(self) -> dict[str, BlockId]:
         """By relay, the block after the one that is being announced."""
@@ -295,13 +303,9 @@ class EndpointDaemon:
             loop.call_soon_threadsafe(more.set)
 
         self.parameters.changed = changed
-        plan, role = self.parameters.plan, Role(self.config.role)
         while True:
             more.clear()
-            epoch = plan.last
-            for parameters in () if epoch is None else epoch.sets:
-                limit = parameters.alice_limit if role is Role.ALICE else parameters.bob_limit
-                self.admission.expect(parameters.ladder(role), limit)
+            self._expect_ladders()
             await asyncio.to_thread(self.ladders.tell)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):

@@ -43,6 +43,7 @@ __all__ = ["MILLION", "Epoch", "ParameterPlan", "PlanError"]
 MILLION = 10**6
 _KEPT = 64
 """Epochs that are remembered: blocks that are still open began in one of them."""
+_RECENT = 4
 _FORM = 1
 _FIRST = BlockId(0, 0)
 
@@ -237,6 +238,13 @@ class ParameterPlan:
         pending = () if self._pending is None else self._pending.sets
         # The peer may have put down what we have proposed, and its answer be lost.
         return next((p for p in (*self._sets(), *pending) if p.digest == digest), None)
+
+    def recent(self) -> list[BlockParameters]:
+        """Sets of the last epochs: what blocks that are open or to come may be sent by."""
+        out = [self.base]
+        for epoch in self._epochs[-_RECENT:]:
+            out += [p for p in epoch.sets if p not in out]
+        return out
 
     def holds(self, epoch: Epoch) -> bool:
         """Whether all of an epoch's parameters are held on both sides already."""
