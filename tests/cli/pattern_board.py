@@ -64,7 +64,7 @@ class NoPhotons:
     clicks = 0
 
     def __init__(self, link: object, slots: int, **_: object) -> None:
-        self.stream = SimpleNamespace(done=True, slots=slots)
+        self.stream = SimpleNamespace(done=True, slots=slots, slot=0)
 
     def give(self, board: EventBoard, until_ps: int) -> None:
         pass
