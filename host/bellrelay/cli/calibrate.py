@@ -24,6 +24,10 @@ def calibrate(
     steps: Annotated[
         list[str] | None, typer.Argument(help="Steps in their order; see --list.", metavar="STEP")
     ] = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="All steps, but those for devices that are not configured."),
+    ] = False,
     changed: Annotated[
         list[str] | None,
         typer.Option("--set", help="An option of the step, for this time.", metavar="KEY=VALUE"),
@@ -37,7 +41,8 @@ def calibrate(
     records: Annotated[bool, typer.Option("--records", help="What was run, oldest first.")] = False,
     show: Annotated[int | None, typer.Option(help="All of one record.", metavar="NUMBER")] = None,
     undo: Annotated[
-        int | None, typer.Option(help="Put back what a record changed.", metavar="NUMBER")
+        str | None,
+        typer.Option(help="Put back what a record changed.", metavar="NUMBER|last"),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
 ) -> None:
@@ -48,11 +53,15 @@ def calibrate(
     """
     from bellrelay.cli.calibrate_work import Work
 
-    given = [bool(steps), list_steps, records, show is not None, undo is not None]
+    given = [bool(steps), every, list_steps, records, show is not None, undo is not None]
     if sum(given) != 1:
-        raise typer.BadParameter("either STEP..., --list, --records, --show or --undo")
-    if (changed or dry_run) and not steps:
-        raise typer.BadParameter("goes with STEP", param_hint="--set, --dry-run")
+        raise typer.BadParameter("either STEP..., --all, --list, --records, --show or --undo")
+    if changed and not steps:
+        raise typer.BadParameter("goes with STEP", param_hint="--set")
+    if dry_run and not steps and not every:
+        raise typer.BadParameter("goes with STEP or --all", param_hint="--dry-run")
+    if undo is not None and undo != "last" and not undo.isdecimal():
+        raise typer.BadParameter("a record's number, or last", param_hint="--undo")
     work = Work(config)
     if list_steps:
         _print(work.about_steps(), as_json, _line_of_step)
@@ -64,9 +73,10 @@ def calibrate(
         print(json.dumps(work.record(show), indent=None if as_json else 1))
         return
     if undo is not None:
-        ran = work.undo(undo)
+        ran = work.undo(work.last_change() if undo == "last" else int(undo))
     else:
-        ran = work.run(list(steps or ()), _options(changed or []), keep=not dry_run)
+        chosen = work.every_step() if every else list(steps or ())
+        ran = work.run(chosen, _options(changed or []), keep=not dry_run)
     _print(ran, as_json, _line_of_run)
     if not all(one["ok"] for one in ran):
         raise typer.Exit(ExitCode.CHECK_FAILED)
@@ -102,7 +112,9 @@ def _line_of_step(row: dict[str, Any]) -> str:
 def _line_of_record(row: dict[str, Any]) -> str:
     verdict = "ok  " if row["ok"] else "FAIL"
     version = f" [version {row['version']}]" if row["version"] is not None else ""
-    return f"{row['number']:6} {row['at']} {verdict} {row['step']}: {row['text']}{version}"
+    simulated = " (simulated)" if row["simulated"] else ""
+    step = f"{row['step']}{simulated}"
+    return f"{row['number']:6} {row['at']} {verdict} {step}: {row['text']}{version}"
 
 
 def _line_of_run(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from bellrelay.control.relay_settings import RelaySettings
 from bellrelay.relay.announcement_log import AnnouncementLog
 from bellrelay.relay.board import BoardSession
 from bellrelay.relay.link import SerialLink
+from bellrelay.settings.model import ConfigError
 
 __all__ = ["Work"]
 
@@ -77,6 +78,29 @@ class Work:
             for step in self._runner.steps
         ]
 
+    def every_step(self) -> list[str]:
+        """Those that can be run with the options that they have, in their order."""
+        out = []
+        for step in self._runner.steps:
+            # A step that names a device has no default for it.
+            with suppress(ConfigError):
+                self._runner.options(step.name)
+                out.append(step.name)
+        return out
+
+    def last_change(self) -> int:
+        """Number of the last record whose change holds. CannotUndo: there is none."""
+        undone: set[int] = set()
+        for record in reversed(self._runner.records.all()):
+            values = record.values
+            if "undone" in values:
+                undone.add(int(values["undone"]))
+            elif record.number not in undone and (
+                values.get("version") is not None or values.get("devices")
+            ):
+                return record.number
+        raise CannotUndo("no record changed anything that has not been undone")
+
     def all_records(self) -> list[dict[str, Any]]:
         """A line of each, oldest first."""
         return [
@@ -87,6 +111,7 @@ class Work:
                 "ok": record.values["ok"],
                 "text": record.values["text"],
                 "version": record.values["version"],
+                "simulated": bool(record.values.get("board", {}).get("simulated", False)),
                 "picture": None if record.picture is None else str(record.picture),
             }
             for record in self._runner.records.all()

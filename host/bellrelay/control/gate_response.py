@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .pulse_search import nearest_turn
+
 __all__ = ["GateResponse", "gate_response"]
 
 _SIGMAS = 5.0
@@ -39,8 +41,13 @@ class GateResponse:
     sigma_centre_ps: float = float("nan")
 
 
-def gate_response(delay_ps: ArrayLike, counts: ArrayLike, period_ps: float) -> GateResponse:
+def gate_response(
+    delay_ps: ArrayLike, counts: ArrayLike, period_ps: float, near_ps: float = 0.0
+) -> GateResponse:
     """Find the plateau of counts over the delay of the gate, which repeats with the slot.
+
+    A gate that holds both pulses of a slot also holds the late one and the next slot's early one,
+    and misses each once in between: that gives two plateaus.
 
     Parameters
     ----------
@@ -48,11 +55,13 @@ def gate_response(delay_ps: ArrayLike, counts: ArrayLike, period_ps: float) -> G
         (n,) ascending, over one period, n >= 8.
     counts
         (n,) of equal times.
+    near_ps
+        Of several plateaus, that one is taken whose middle is nearest to this.
 
     Raises
     ------
     ValueError
-        Too few points, or counts that have more than one plateau.
+        Too few points, or too many.
     """
     delay = np.asarray(delay_ps, np.float64)
     seen = np.asarray(counts, np.float64)
@@ -71,15 +80,18 @@ def gate_response(delay_ps: ArrayLike, counts: ArrayLike, period_ps: float) -> G
     above = seen >= middle
     nexts = np.roll(above, -1)
     rises, falls = np.flatnonzero(~above & nexts), np.flatnonzero(above & ~nexts)
-    if len(rises) != 1 or len(falls) != 1:
-        raise ValueError(f"counts cross their middle {len(rises)} times upwards: no plateau")
-    rise, sigma_rise = _crossing(delay, seen, int(rises[0]), middle, period_ps)
-    fall, sigma_fall = _crossing(delay, seen, int(falls[0]), middle, period_ps)
-    if fall < rise:
-        fall += period_ps
-    centre = 0.5 * (rise + fall) % period_ps
-    sigma = 0.5 * float(np.hypot(sigma_rise, sigma_fall))
-    return GateResponse(True, level, low, rise, fall, centre, sigma)
+    found = []
+    for up in rises.tolist():
+        # Going on from where it rises, the next fall is this plateau's.
+        down = min(falls.tolist(), key=lambda at: (at - up) % n)
+        rise, sigma_rise = _crossing(delay, seen, up, middle, period_ps)
+        fall, sigma_fall = _crossing(delay, seen, down, middle, period_ps)
+        if fall < rise:
+            fall += period_ps
+        centre = 0.5 * (rise + fall) % period_ps
+        sigma = 0.5 * float(np.hypot(sigma_rise, sigma_fall))
+        found.append(GateResponse(True, level, low, rise, fall, centre, sigma))
+    return min(found, key=lambda one: abs(nearest_turn(one.centre_ps - near_ps, period_ps)))
 
 
 def _crossing(

@@ -90,12 +90,14 @@ def quiet_counts(
     ends = t[quiet].astype(np.float64)
     at = position[quiet]
     lengths = ends - (before[quiet] + quiet_ps)
-    last = t[-1] if len(t) else span_ps[0]
-    rest = span_ps[1] - last - quiet_ps
     total = float(np.sum(lengths - _lit(at - lengths, at, lit_ps, period_ps)))
-    if 0.0 < rest <= hole_ps:
+    if len(t) == 0:
         share = sum(end - begin for begin, end in lit_ps) / period_ps
-        total += float(rest) * (1.0 - share)
+        total = float(span_ps[1] - span_ps[0]) * (1.0 - share)
+    elif quiet_ps < span_ps[1] - t[-1] <= hole_ps:
+        rest = np.array([span_ps[1] - t[-1] - quiet_ps], np.float64)
+        begin = position[-1:] + quiet_ps
+        total += float((rest - _lit(begin, begin + rest, lit_ps, period_ps))[0])
     if total <= 0.0:
         raise ValueError(
             f"the detector was never quiet for {quiet_ps * 1e-3:g} ns: it clicks too often"

@@ -24,6 +24,7 @@ from bellrelay.settings.model import Model, between
 from .calibration_bench import Bench
 from .calibration_step import StepFailed, StepResult
 from .gate_response import GateResponse, gate_response
+from .slot_light import pulse_places
 
 __all__ = ["GateScanOptions", "GateScanStep"]
 
@@ -59,6 +60,12 @@ class GateScanStep:
         if not any(widths):
             text = "no detector has a gate: detectors.N.gate_width_ps, or width_ps of this step"
             return StepResult(True, text)
+        places = pulse_places(config)
+        apart = places[-1] - places[0]
+        if any(0 < width <= apart for width in widths):
+            raise StepFailed(
+                f"gates of {', '.join(map(str, widths))} ps cannot hold pulses {apart} ps apart"
+            )
         delays = np.round(np.arange(options.points) * period / options.points).astype(np.int64)
         counts = np.empty((len(config.detectors), len(delays)))
         for at, delay in enumerate(delays):
@@ -71,7 +78,9 @@ class GateScanStep:
         found: list[GateResponse] = []
         for number, detector in enumerate(config.detectors):
             try:
-                response = gate_response(delays, counts[number] * options.seconds, period)
+                # Where both pulses of one slot lie in the gate, not those of two.
+                near = (places[0] + places[-1] - widths[number]) / 2 % period
+                response = gate_response(delays, counts[number] * options.seconds, period, near)
             except ValueError as error:
                 raise StepFailed(f"{detector.name}: {error}") from None
             found.append(response)
