@@ -29,7 +29,7 @@ __all__ = ["APPS", "LADDER", "RELAYS", "SHAPES", "GamedayFiles", "GamedayShape",
 
 RELAYS = ("charles", "diana")
 """Primary and secondary."""
-TRACKING_SLOTS = {"every": 2500, "length": 125}
+TRACKING_SLOTS = {"every": 10_000, "length": 500}
 MONITOR = {
     "input": "source",
     # An error of some seconds is forgotten after so many, so that recovery can be seen.
@@ -53,8 +53,8 @@ class GamedayShape:
     """
 
     board: str = "event"
-    slot_period_ps: int = 1_000_000
-    block_slots: int = 3_000_000
+    slot_period_ps: int = 250_000
+    block_slots: int = 14_000_000
     learn_s: float = 10.0
     link: Mapping[str, Any] = field(default_factory=dict)
 
@@ -67,15 +67,11 @@ class GamedayShape:
             "slot_period_ps": period,
             "early_centre_ps": early,
             "late_centre_ps": late,
-            "early_window_ps": [early - 5000, early + 5000],
-            "late_window_ps": [late - 5000, late + 5000],
-            "pulse_sigma_ps": 1000.0,
-            "arm_a": {"eta": 0.9},
-            "arm_b": {"eta": 0.9},
-            "detectors": [
-                {"name": f"D{n}", "port": "ccdd"[n], "dead_time_ps": 2 * period // 5}
-                for n in range(4)
-            ],
+            "early_window_ps": [early - 1250, early + 1250],
+            "late_window_ps": [late - 1250, late + 1250],
+            "pulse_sigma_ps": 250.0,
+            "arm_a": {"eta": 0.45},
+            "arm_b": {"eta": 0.45},
             "mode_overlap": 0.99,
             "misalignment_z": 0.003,
             "misalignment_x": 0.003,
@@ -147,11 +143,14 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     values["silence_s"] = 2.0 if files.shape.board == "event" else 120.0
     values["fan_out"] = {"unix_socket": str(own / "honest")}
     values["histogram"]["period_s"] = 0.5
+    for detector in values["detectors"]:
+        # Longer than they are dead: what comes within it may be an afterpulse.
+        detector["dead_time_ps"] = 600_000
     values["raw_tags"] = {"stream": True}
     values["tracking"] = {
         "slots": dict(TRACKING_SLOTS),
         "settle_s": 1.0,
-        "width_ps": 1002.0,
+        "width_ps": 257.0,
         "clock_ppm": 0.01,
     }
     (own / "relay.yaml").write_text(yaml.safe_dump(values))
@@ -219,10 +218,10 @@ def _endpoint(
         "tracking": {
             "slot_period_ps": float(shape.slot_period_ps),
             "centres_ps": [float(shape.slot_period_ps // 4), float(3 * shape.slot_period_ps // 4)],
-            "width_ps": 1002.0,
+            "width_ps": 257.0,
             "window_s": 1.0,
             # Four detectors, none of which is dead: what arrives is seen.
-            "transmittance": 0.9,
+            "transmittance": 0.45,
             "steer": role == "alice",
             "settle_s": 2.0,
             "slew_ps_per_s": 500.0,
