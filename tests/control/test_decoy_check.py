@@ -14,6 +14,10 @@ from bellrelay.control import step_decoy
 from bellrelay.control.calibration_step import StepFailed
 from bellrelay.control.decoy_check import DecoyVerdict, check_clicks, check_readings
 from bellrelay.control.step_decoy import DecoyOptions, DecoyStep, checks_of
+from bellrelay.distill.ladder import Ladder
+from bellrelay.endpoint.config import IntensityMonitorSettings
+from bellrelay.endpoint.intensity_monitor import IntensityMonitor
+from bellrelay.endpoint.source_log import Reading
 
 DECLARED = np.array([0.4, 0.3, 0.05, 0.0])
 SHARE = np.array([0.45, 0.1, 0.3, 0.15])
@@ -164,6 +168,40 @@ def test_only_what_came_meanwhile_counts() -> None:
     assert abs(checks_of(later, "alice", 0.01)[1].ratios[0].off) < 0.01
     # A new acquisition began: its counts are all newer.
     assert checks_of(wrong, "alice", 0.01, before)[-1].ratios[0].off > 0.05
+
+
+@pytest.mark.parametrize(
+    ("factor", "verdict"), [(1.0, DecoyVerdict.CONFIRMED), (1.05, DecoyVerdict.DEVIATES)]
+)
+def test_what_an_endpoint_s_monitor_tells_is_understood(
+    factor: float, verdict: DecoyVerdict
+) -> None:
+    ladder = Ladder(0.4, 0.3, 0.05, 0.0, 0.45, 0.1, 0.3, 0.01)
+    monitor = IntensityMonitor(IntensityMonitorSettings(input="source"), ladder, 0.01)
+    rng = np.random.default_rng(6)
+    second = 1_000_000_000
+    now = 10**18
+
+    def told() -> dict[str, Any]:
+        return {"role": "alice", "intensities": monitor.totals()}
+
+    def pass_s(seconds: int, mu: float) -> None:
+        nonlocal now
+        true = DECLARED * [1.0, mu, 1.0, 1.0]
+        readings = [
+            Reading(now + n * second, k, float(true[k] * rng.normal(1.0, 1e-3)))
+            for n in range(seconds)
+            for k in range(4)
+        ]
+        now += seconds * second
+        monitor.update(readings, now)
+
+    pass_s(200, 1.0)
+    before = told()
+    pass_s(60, factor)
+    (check,) = checks_of(told(), "alice", 0.01, before)
+    assert check.verdict is verdict
+    assert check.ratios[0].off == pytest.approx(factor - 1.0, abs=0.002)
 
 
 def test_the_step_needs_something_measured(monkeypatch: pytest.MonkeyPatch) -> None:
