@@ -239,8 +239,7 @@ class Killer:
         return counted
 
 
-@pytest.mark.parametrize("factor", [1.1, 0.7])
-@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize(("factor", "after"), [(1.1, False), (1.1, True), (0.7, False)])
 def test_whoever_dies_at_any_write_the_end_is_the_same(tmp_path, factor, after):
     end = [VersionState.GOOD if factor > 1 else VersionState.ROLLED_BACK]
     for at in range(1, 200):

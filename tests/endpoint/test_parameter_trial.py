@@ -56,9 +56,18 @@ def states(party):
 CHANGE = "sending channel change"
 DEATHS = [
     (),
-    (("alice", f"before {CHANGE}"), ("bob", f"before {CHANGE}"), ("alice", f"after {CHANGE}")),
-    (("bob", f"after {CHANGE}"), ("alice", f"after {CHANGE}"), ("bob", "after stored")),
-    (("alice", "after stored"), ("bob", "after the list is kept"), ("alice", "after estimated")),
+    (
+        ("alice", f"before {CHANGE}"),
+        ("bob", f"before {CHANGE}"),
+        ("alice", f"after {CHANGE}"),
+        ("bob", f"after {CHANGE}"),
+    ),
+    (
+        ("bob", "after stored"),
+        ("alice", "after stored"),
+        ("bob", "after the list is kept"),
+        ("alice", "after estimated"),
+    ),
 ]
 
 
