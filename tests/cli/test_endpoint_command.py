@@ -65,6 +65,13 @@ def test_what_is_wrong_is_one_line_and_a_code(folder, values, code, words):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_move_is_asked_of_the_endpoint_that_runs_and_of_a_relay_that_is_there(folder):
+    result = endpoint(folder, "--move-to", "dora")
+    assert (result.returncode, "charles" in result.stderr) == (3, True)
+    result = endpoint(folder, "--move-to", "charles")
+    assert (result.returncode, "alice.blocks/control" in result.stderr) == (4, True)
+
+
 def test_a_certificate_that_is_not_there(folder):
     (folder / "alice.crt").unlink()
     result = endpoint(folder, "--check")

@@ -13,6 +13,7 @@ from verb_calls import app_of, failure_of, json_of, written
 
 from bellrelay.cli.exits import ExitCode
 from bellrelay.cli.plan import register
+from bellrelay.endpoint.timetable import load_timetable
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "deploy/network.example.yaml"
@@ -176,6 +177,23 @@ def test_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], tmp_path: 
     code, line = failure(capsys, tmp_path / "none.yaml")
     assert code == ExitCode.CONFIGURATION
     assert "none.yaml" in line
+
+
+def test_a_timetable_that_endpoints_can_read(app: typer.Typer, tmp_path: Path) -> None:
+    made = tmp_path / "timetable.yaml"
+    said = call(app, EXAMPLE, "--timetable", made, "--json")
+    assert said["timetable"]["file"] == str(made)
+    assert said["timetable"]["scale"] == 1.0
+    timetable = load_timetable(made)
+    assert len(timetable.windows) == said["timetable"]["windows"]
+    shares = said["options"][0]["relays"]["west"]["shares"]
+    windows = [w for w in timetable.windows if w.relay == "west" and not w.standby]
+    assert {(w.a, w.b) for w in windows} == {(s["a"], s["b"]) for s in shares}
+    for share in shares:
+        own = sum(w.end_s - w.begin_s for w in windows if (w.a, w.b) == (share["a"], share["b"]))
+        assert own == pytest.approx(timetable.frame_s * share["share"], abs=0.01)
+    ran = CliRunner().invoke(app, ["plan", str(EXAMPLE), "--timetable", str(made)])
+    assert "windows in a frame of 3600 s" in ran.output
 
 
 def test_a_plot_that_cannot_be_written(app: typer.Typer, tmp_path: Path) -> None:

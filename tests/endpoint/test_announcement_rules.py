@@ -203,3 +203,34 @@ def test_events_of_the_relay_itself_change_nothing():
     others = [event(i + 1, kind) for i, kind in enumerate(("gap", "loss", "summary", "quarantine"))]
     assert take(collector, *others, event(5, "stop", acquisition=9)) == []
     assert take(collector, announced(6, [5])) == []
+
+
+def test_a_relay_says_between_which_times_a_block_was_sent():
+    second = 10**9
+    collector = BlockCollector(SLOTS, relay=3)
+    results = take(
+        collector,
+        event(0, "start", start_utc_ns=100 * second),
+        announced(1, [3]),
+        event(2, "heartbeat", cut_slot=500, utc_ns=101 * second),
+        # Block 0 ends in it: it was sent after the start, and before this.
+        event(3, "heartbeat", cut_slot=2100, utc_ns=102 * second),
+        # Blocks 2 and 3 end by an announcement: a heartbeat comes within seconds.
+        announced(4, [4001]),
+        event(5, "stop", utc_ns=110 * second),
+    )
+    assert {r.block.relay for r in results} == {3}
+    times = {
+        i: (b.began_ns // second, b.ended_ns // second) for (_, i), b in blocks(results).items()
+    }
+    assert times == {0: (100, 102), 1: (101, 102), 2: (101, 105), 3: (102, 105), 4: (102, 110)}
+    begun = {r.block.index: r.began_ns // second for r in results if isinstance(r, BlockBegun)}
+    assert begun == {0: 100, 1: 101, 2: 101, 3: 102, 4: 102}
+    # After a break it goes on with what was known; what is no time says nothing.
+    again = BlockCollector(SLOTS, BlockBegun(BlockId(1, 2, 3), 4, 101 * second), 3)
+    (complete, _) = take(again, event(4, "heartbeat", cut_slot=3000, utc_ns="noon"))
+    assert (complete.block, complete.began_ns, complete.ended_ns) == (
+        BlockId(1, 2, 3),
+        101 * second,
+        0,
+    )

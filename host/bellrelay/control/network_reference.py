@@ -19,6 +19,7 @@ _HEAD = """# A network: `bellrelay plan NETWORK.yaml`
 bellrelay plan deploy/network.example.yaml
 bellrelay plan deploy/network.example.yaml --json
 bellrelay plan deploy/network.example.yaml --plot options.png
+bellrelay plan deploy/network.example.yaml --timetable timetable.yaml
 ```
 
 One file says which sites there are, which relays, what fibre joins them, which pairs of sites want
@@ -47,6 +48,12 @@ file, key, value and what is allowed; exit code 3. This page is made by
 - **Fair shares** are max-min: the share of its demand that the worst served pair gets is as large
   as it can be; with that kept, the next worst; nobody gets more than its demand. Of all such
   schedules it is the one that takes least time. `relays` in the JSON tells every relay's shares.
+- **A timetable** (`--timetable`) says when: windows of every hop in a frame as long as the longest
+  `turn_s`, for the endpoints' `timetable` key ([several relays](../how-to/several-relays.md)). The
+  longest window is placed first, each where relay and both senders are free; where that leaves
+  some over, who can be served side by side is, for the least time in all. What then does not fit
+  shortens all alike: `timetable.scale` in the JSON. Time that a relay has left is for pairs that
+  would come to it if another were lost.
 - **Relays of a pair**. With `pairs[].relays` the pair goes to the first of them that is there and
   gives key; the others wait. Without, it goes to any that both sites reach, and the plan divides.
 - **Trusted nodes**. Where a pair names no relays, key may also go over sites with `trusted: true`:
