@@ -216,6 +216,19 @@ def test_the_end_of_a_block_is_not_waited_for_for_ever(tmp_path):
     play(tmp_path, script, block_s=30.0, choice=choice)
 
 
+def test_a_move_to_a_relay_that_is_lost_meanwhile_is_not_made(tmp_path):
+    async def script(link):
+        await link.until_both(FIRST)
+        waiting = link.alice.chosen.move(SECOND, "new fibre")
+        link.relays[1].dead = True
+        with pytest.raises(Refused, match="nothing heard"):
+            await asyncio.wait_for(waiting, 4.0)
+        assert link.alice.chosen.active == FIRST
+        assert link.alice.chosen.status()["planned"] is None
+
+    play(tmp_path, script, block_s=30.0)
+
+
 def test_the_primary_is_gone_back_to_when_it_has_been_well_for_long_enough(tmp_path):
     async def script(link):
         await link.until_both(FIRST)

@@ -71,9 +71,9 @@ class BlockParameters:
         """
         if not isinstance(values, Mapping) or set(values) != _KEYS:
             raise ValueError(f"parameters: exactly {', '.join(sorted(_KEYS))}")
-        ladders = {name: _ladder(values[name], name) for name in ("alice", "bob")}
-        limits = {name: _number(values[name], name) for name in ("alice_limit", "bob_limit")}
-        return cls(**ladders, **limits)
+        alice, bob = (_ladder(values[name], name) for name in ("alice", "bob"))
+        limits = (_number(values[name], name) for name in ("alice_limit", "bob_limit"))
+        return cls(alice, bob, *limits)
 
 
 _KEYS = {"alice", "bob", "alice_limit", "bob_limit"}

@@ -57,6 +57,8 @@ _TICK_S = 0.1
 _RETRY_S = 1.0
 _ASK_S = 60.0
 """How long Bob goes on asking for what Alice does not do."""
+_BOTH_S = 50.0
+"""After the end of a block, until the peer has moved as well."""
 _HALTED = "outside the windows of the timetable"
 _log = structlog.get_logger(__name__)
 
@@ -108,10 +110,16 @@ class _Asked:
 
 @dataclass
 class _Waiter:
-    """Who waits for both to have gone to a relay."""
+    """Who waits for both to have gone to a relay, and until when."""
 
     relay: int
     done: asyncio.Future[Mapping[str, Any]]
+    until: float
+
+    def give_up(self, why: str) -> None:
+        """It will not be."""
+        if not self.done.done():
+            self.done.set_exception(Refused(why))
 
 
 def _nothing(_moment: str) -> None:
@@ -169,6 +177,7 @@ class Relays:
         active = self._ids.index(directions.active)
         self._choice = RelayChoice(self._ids, settings.return_after_s, active, directions.pinned)
         self._sights: tuple[Sight, ...] = ()
+        self._news = False
         self._following: dict[str, asyncio.Task[None]] = {}
         self._changed = asyncio.Event()
         # Where light is known to go: False: it is not known.
@@ -209,6 +218,8 @@ class Relays:
 
         The result comes when both have moved. Refused, ValueError: it cannot be.
         """
+        if not self.steered:
+            raise Refused("there is one relay, and no other to go to")
         if relay_id not in self._ids:
             raise ValueError(f"no relay {relay_id}; there are {', '.join(self._ids)}")
         relay = self._ids.index(relay_id)
@@ -216,7 +227,8 @@ class Relays:
         sight = self._sights[relay] if self._sights else Sight(False, "not looked at yet")
         if not sight.usable:
             raise Refused(f"{relay_id}: {sight.why}")
-        self._waiters.append(_Waiter(relay, done))
+        until = time.monotonic() + self._settings.drain_s + _BOTH_S
+        self._waiters.append(_Waiter(relay, done, until))
         if relay_id != self.active or not self._directions.pinned:
             self._orders.append(Decision(relay, why, planned=True))
         self._changed.set()
@@ -392,10 +404,15 @@ class Relays:
                 decision = self._choice.leave(now, order) or decision
                 if decision is None:
                     _log.error("no other relay can be gone to", why=order)
-            elif self._sights[order.relay].usable:
-                block = self._block_of_active()
-                self._planned = _Planned(order, now, block)
+            else:
+                self._planned = _Planned(order, now, self._block_of_active())
         planned = self._planned
+        if planned is not None and not self._sights[planned.decision.relay].usable:
+            relay = planned.decision.relay
+            for waiter in self._waiters:
+                if waiter.relay == relay:
+                    waiter.give_up(f"{self._ids[relay]}: {self._sights[relay].why}")
+            self._planned = planned = None
         if planned is not None and decision is None:
             drained = self._block_of_active() != planned.block
             late = now - planned.begin >= self._settings.drain_s
@@ -494,7 +511,8 @@ class Relays:
             both = self._role is Role.BOB or self._peer_number == d.number
             if self._ids[waiter.relay] == self.active and both and not self.fault:
                 waiter.done.set_result({"relay": self.active, "number": d.number})
-                self._waiters.remove(waiter)
+            elif time.monotonic() > waiter.until:
+                waiter.give_up("asked for, and not done on both sides in time")
 
     # --------------------------------------------------------------------------- status
 

@@ -123,8 +123,9 @@ class SourceHealth:
             return self._passed[range_]
         declared = self._probabilities if probabilities is None else probabilities
         setting_tests, shares = self._tests_of(declared)
-        for _, test in (*self._bit_tests, *setting_tests):
-            test.restart()
+        for tests in (self._bit_tests, setting_tests):
+            for _, test in tests:
+                test.restart()
         count = 0
         for slots in self._piece(source, first, end):
             choices = source.choices(slots)
