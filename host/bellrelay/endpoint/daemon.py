@@ -207,8 +207,12 @@ class EndpointDaemon:
         await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
         control = ControlSocket(socket_path(config.store.directory), {"move": self._ordered_move})
-        await control.start()
-        stack.push_async_callback(control.stop)
+        try:
+            await control.start()
+            stack.push_async_callback(control.stop)
+        except OSError as error:
+            # A path may be too long for a socket. Keys are made without orders.
+            _log.error("no orders are taken", why=str(error))
         stack.push_async_callback(background.end)
         work = [self.pipeline.run(), self.channel.run(), self.relays.run(self.pipeline)]
         work += [self._poll_monitor(), self._rotate_keys(), self._tell_sender()]
