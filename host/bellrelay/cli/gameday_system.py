@@ -273,6 +273,7 @@ class GamedaySystem:
         self._link_s += self._passed()
         sight = Sight(
             self._link_s,
+            time.time_ns(),
             {role: said[role] for role in ROLES},
             {relay: said[relay] for relay in RELAYS},
             tuple(self.gone()),
@@ -322,10 +323,18 @@ class GamedaySystem:
         rows = self.blocks_with_key(role)
         return {str(row.block): int(row.record.get("length", 0)) for row in rows}
 
-    def backlog(self, since_link_s: float) -> list[str]:
-        """Blocks that were announced by the active relay since processes were stopped.
+    def made(self, since_utc_ns: int) -> int:
+        """Blocks that ended with key on both sides, and whose announcements began after this."""
+        alice, bob = (
+            {str(row.block) for row in self.blocks_with_key(role) if row.begun_ns > since_utc_ns}
+            for role in ROLES
+        )
+        return len(alice & bob)
 
-        Those that both have not ended with key; the last two may be under way.
+    def backlog(self) -> list[str]:
+        """Blocks that the relay has announced since processes were stopped and are no key on both.
+
+        The last two may be under way.
         """
         relay, acquisition, first = self._backlog_from
         status = self.status(relay)
@@ -366,7 +375,7 @@ def _sample(sight: Sight) -> dict[str, Any]:
     """What a timeline is drawn from."""
     return {
         "link_s": sight.link_s,
-        "utc_ns": time.time_ns(),
+        "utc_ns": sight.utc_ns,
         "active": sight.active,
         "announced": {relay: sight.announced(relay) for relay in sight.relays},
         "answers": sorted(n for n, s in {**sight.endpoints, **sight.relays}.items() if s),

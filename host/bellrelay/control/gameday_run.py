@@ -34,11 +34,12 @@ _PATIENCE = 6.0
 class Sight:
     """What is seen of the system at a moment.
 
-    link_s : link time since the gameday began. endpoints, relays : /health by name, empty where
-    nobody answers. gone : processes that ended by themselves.
+    link_s : link time since the gameday began. utc_ns : when. endpoints, relays : /health by name,
+    empty where nobody answers. gone : processes that ended by themselves.
     """
 
     link_s: float
+    utc_ns: int
     endpoints: Mapping[str, Mapping[str, Any]]
     relays: Mapping[str, Mapping[str, Any]]
     gone: tuple[str, ...] = ()
@@ -51,11 +52,6 @@ class Sight:
     def faults(self, role: str) -> Mapping[str, Any]:
         """What an endpoint's watch says."""
         return self.endpoints[role].get("faults") or {}
-
-    def stored(self, role: str) -> int:
-        """Blocks with key that an endpoint has made, ever."""
-        blocks = (self.endpoints[role].get("pipeline") or {}).get("blocks") or {}
-        return int(blocks.get("stored", 0)) + int(blocks.get("delivered", 0))
 
     def announced(self, relay: str) -> int:
         """Announcements of a relay's acquisition."""
@@ -89,8 +85,12 @@ class Rehearsed(Protocol):
         """Of blocks with key."""
         ...
 
-    def backlog(self, since_link_s: float) -> list[str]:
-        """Blocks announced since then that have not ended on both sides, or ended otherwise."""
+    def made(self, since_utc_ns: int) -> int:
+        """Blocks that ended with key on both sides, and whose announcements began after this."""
+        ...
+
+    def backlog(self) -> list[str]:
+        """Blocks announced since processes were stopped that did not end with key on both sides."""
         ...
 
 
@@ -142,17 +142,16 @@ class _Failed(Exception):
 
 @dataclass
 class _State:
-    """Where a run stands. since_s : the last injection or undoing.
+    """Where a run stands. since_s, since_ns : the last injection or undoing, link time and UTC.
 
-    relay, stored, announced : active relay, blocks with key, announcements then. known : notices
-    and orders from before.
+    relay, announced : active relay and announcements then. known : notices and orders from before.
     """
 
     outcome: Outcome
     undo: list[tuple[str, Callable[[], None]]] = field(default_factory=list)
     since_s: float = 0.0
+    since_ns: int = 0
     relay: str = ""
-    stored: dict[str, int] = field(default_factory=dict)
     announced: dict[str, int] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
 
@@ -228,11 +227,9 @@ class _Run:
     def rebase(self, sight: Sight) -> None:
         """Times and numbers count from here."""
         state = self._state
-        state.since_s = sight.link_s
+        state.since_s, state.since_ns = sight.link_s, sight.utc_ns
         state.relay = sight.active or state.relay
-        for role, status in sight.endpoints.items():
-            if status:
-                state.stored[role] = sight.stored(role)
+        for role in sight.endpoints:
             for each in ("notices", "orders"):
                 state.known |= {_key(role, said) for said in sight.faults(role).get(each) or ()}
         state.announced = {relay: sight.announced(relay) for relay in sight.relays}
@@ -261,7 +258,7 @@ class _Run:
         if isinstance(step, Quarantined):
             return self._until(step.within_s, self._quarantined, self._seen)
         if isinstance(step, Keys):
-            found = self._until(step.within_s, lambda s: self._keys(s, step), self._blocks)
+            found = self._until(step.within_s, lambda _: self._keys(step), self._blocks)
             state.outcome.recovery_s = found["after_s"]
             return found
         if isinstance(step, Healthy):
@@ -279,7 +276,9 @@ class _Run:
         self._mark("injection", sight.link_s, what.what)
         self._tell(f"  {what.what}")
         self._state.undo.append((what.what, self._system.inject(what, sight)))
-        self._state.since_s = self._system.look().link_s if what.stop else sight.link_s
+        if what.stop:
+            # It takes a while until they have ended: what was announced until then is no backlog.
+            self._state.since_s = self._system.look().link_s
         return {"what": what.what}
 
     def _undone(self, step: Undo) -> dict[str, Any]:
@@ -386,21 +385,14 @@ class _Run:
                 return None
         return {"relay": self._state.relay}
 
-    def _keys(self, sight: Sight, step: Keys) -> dict[str, Any] | None:
-        if not self._made(sight, step.blocks):
+    def _keys(self, step: Keys) -> dict[str, Any] | None:
+        if self._system.made(self._state.since_ns) < step.blocks:
             return None
-        left = self._system.backlog(self._state.since_s) if step.backlog else []
+        left = self._system.backlog() if step.backlog else []
         return None if left else {"blocks": step.blocks}
 
-    def _made(self, sight: Sight, blocks: int) -> bool:
-        state = self._state
-        return all(
-            bool(sight.endpoints[role]) and sight.stored(role) >= state.stored.get(role, 0) + blocks
-            for role in sight.endpoints
-        )
-
     def _healthy(self, sight: Sight, step: Healthy) -> dict[str, Any] | None:
-        if not self._made(sight, step.keys) or self._cleared(sight) is None:
+        if self._cleared(sight) is None or self._system.made(self._state.since_ns) < step.keys:
             return None
         relays = sight.faults("alice").get("relays") or {}
         baseline = (relays.get(sight.active) or {}).get("baseline") or {}

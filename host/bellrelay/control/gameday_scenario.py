@@ -48,6 +48,7 @@ MOVE_S = 10.0
 """Link time in which light goes to the next relay, and its first announcements come."""
 
 _Seconds = Annotated[float, between(0.1, 3600.0, "s of link time")]
+_LATEST = "it must have come true by then"
 Relay = Literal["active", "other", "charles", "diana"]
 _FAULTS = {fault.name for fault in FAULTS}
 _ACTIONS = {str(action) for action in Action}
@@ -116,7 +117,7 @@ class Healthy(Model):
     """Nothing is wrong at the active relay, and key is made."""
 
     keys: Annotated[int, between(1, 1000)] = Field(default=1, description="blocks with key, anew")
-    within_s: _Seconds = 90.0
+    within_s: _Seconds = Field(default=90.0, description=_LATEST)
 
 
 class Detect(Model):
@@ -124,7 +125,7 @@ class Detect(Model):
 
     faults: tuple[str, ...] = Field(min_length=1, description="one of these")
     subject: str | None = Field(default=None, description="whose; none: anybody's")
-    within_s: _Seconds = HARD_S
+    within_s: _Seconds = Field(default=HARD_S, description=_LATEST)
 
     @model_validator(mode="after")
     def _known(self) -> Detect:
@@ -139,7 +140,7 @@ class Order(Model):
 
     actions: tuple[str, ...] = Field(min_length=1, description="one of these")
     done: bool = Field(default=True, description="false: told to people, who have to do it")
-    within_s: _Seconds = 10.0
+    within_s: _Seconds = Field(default=10.0, description=_LATEST)
 
     @model_validator(mode="after")
     def _known(self) -> Order:
@@ -151,13 +152,13 @@ class Order(Model):
 class Moved(Model):
     """Light is at another relay than at the last injection, and its first announcements came."""
 
-    within_s: _Seconds = MOVE_S
+    within_s: _Seconds = Field(default=MOVE_S, description=_LATEST)
 
 
 class Quarantined(Model):
     """Both endpoints believe the relay of the last injection nothing more."""
 
-    within_s: _Seconds = HARD_S
+    within_s: _Seconds = Field(default=HARD_S, description=_LATEST)
 
 
 class Keys(Model):
@@ -167,31 +168,31 @@ class Keys(Model):
     backlog: bool = Field(
         default=False, description="also every block that was announced since the injection"
     )
-    within_s: _Seconds = 60.0
+    within_s: _Seconds = Field(default=60.0, description=_LATEST)
 
 
 class Quiet(Model):
     """For so long no fault is told."""
 
-    seconds: _Seconds = 5.0
+    seconds: _Seconds = Field(default=5.0, description="for so long")
 
 
 class Wait(Model):
     """Time passes."""
 
-    seconds: _Seconds = 10.0
+    seconds: _Seconds = Field(default=10.0, description="for so long")
 
 
 class Clear(Model):
     """No fault is there any more."""
 
-    within_s: _Seconds = 60.0
+    within_s: _Seconds = Field(default=60.0, description=_LATEST)
 
 
 class Undo(Model):
     """All that was injected is undone, the last first; ends when the daemons are back."""
 
-    within_s: _Seconds = 60.0
+    within_s: _Seconds = Field(default=60.0, description=_LATEST)
 
 
 class Step(Model):

@@ -62,7 +62,8 @@ def draw_timeline(timeline: Timeline, outcomes: Sequence[Outcome], path: Path) -
         counts.plot(times, rates / 1000.0, label=relay, linewidth=1.0)
     _active(counts, timeline)
     counts.set_ylabel("announced\nper s / 1000")
-    counts.legend(loc="upper right", fontsize="small")
+    if timeline.relays:
+        counts.legend(loc="upper right", fontsize="small")
     for row, name in enumerate(names):
         for begin, end in _spans(timeline.samples, name):
             faults.barh(row, max(end - begin, 0.3), left=begin, height=0.6, color="tab:orange")
