@@ -367,6 +367,13 @@ def test_too_much_light_is_throttled_then_attenuated(tmp_path: Path, learnt: Pat
             await until(faults, lambda s: len(stage.asked) >= 3, 80)
             assert [what for what, _ in stage.asked] == ["rate", "attenuation", "fail-over"]
 
+            # The next relay can do with all the light: it is due to be taken back.
+            def due(status: dict[str, Any]) -> bool:
+                return all(f["taken_back_in_s"] is not None for f in status["in_force"].values())
+
+            status = await until(faults, due, 10)
+            assert set(status["in_force"]) == {"throttle", "attenuate"}
+
     asyncio.run(scene())
 
 

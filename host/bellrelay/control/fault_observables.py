@@ -254,7 +254,8 @@ def _live(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:
 def _announced(o: Observation, base: Baseline, _index: int, _part: int) -> Sample:
     if o.relay is None or _dark(o):
         return _NOTHING
-    pairs = math.prod(asked.light * asked.slots for asked in o.asked)
+    # Senders of a share of the slots send in the same ones.
+    pairs = math.prod(asked.light for asked in o.asked) * min(asked.slots for asked in o.asked)
     return float(o.relay.psi_minus + o.relay.psi_plus), base.announced * o.relay.live * pairs
 
 

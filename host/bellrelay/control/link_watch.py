@@ -133,7 +133,9 @@ class LinkWatch:
             if relay_id == active:
                 watched.activate()
             else:
-                watched.deactivate()
+                for key in watched.deactivate():
+                    # What was asked of senders against it is no good at the next relay.
+                    self._actions.over(*key)
             seen, notices = watched.observe([one_round])
             for notice in notices:
                 self._noticed(relay_id, watched.told, notice)

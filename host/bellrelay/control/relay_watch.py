@@ -125,10 +125,11 @@ class RelayWatch:
                 _log.error("no baseline", relay=self.relay_id, why=str(error))
         self._begin(baseline or UNKNOWN)
 
-    def deactivate(self) -> None:
-        """Light is directed elsewhere."""
+    def deactivate(self) -> list[tuple[str, str]]:
+        """Light is directed elsewhere. Returns what was wrong with it: nobody sees it any more."""
         if not self.active:
-            return
+            return []
+        over = [fault.key for fault in self._light.faults]
         self.active = False
         for fault in self.faults:
             if any(step.action in _LEAVES for step in fault.fault.steps):
@@ -137,6 +138,7 @@ class RelayWatch:
                 break
         self._learner = None
         self._begin(UNKNOWN)
+        return over
 
     @property
     def now_s(self) -> float:

@@ -47,7 +47,10 @@ class Sender(Protocol):
         ...
 
     def set_rate(self, share: float) -> None:
-        """Send in this share of the slots only, 0 < share <= 1; the others are recorded unsent."""
+        """Send in this share of the slots only, 0 < share <= 1; the others are recorded unsent.
+
+        In which, the slot's number alone says, so that both parties send in the same.
+        """
         ...
 
     def halt(self) -> None:
