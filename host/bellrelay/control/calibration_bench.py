@@ -6,6 +6,7 @@ Times are the board's own: on a simulated one they have little to do with those 
 from __future__ import annotations
 
 import contextlib
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ _SILENT_S = 20.0
 """So long on the wall a board's time may stand still."""
 _TRIES_S = 5.0
 _SETTLE_S = 0.05
+_SETTLE_LOOKS = 40
 _PS = 10**12
 
 
@@ -187,7 +189,7 @@ class Bench:
             first = self._beat_after(self._beat())
             beats = [first]
             last = self._run_for(first, seconds, beats.append)
-            self._settle(payloads)
+            self._settle(payloads, last.fields["cut_ps"])
         begin, end = first.fields["cut_ps"], last.fields["cut_ps"]
         times: dict[int, list[NDArray[np.int64]]] = {}
         for payload in payloads:
@@ -207,12 +209,16 @@ class Bench:
         return TagRecording(joined, begin, end, lost, trims)
 
     @staticmethod
-    def _settle(payloads: list[bytes]) -> None:
-        """The link has brought them; the thread that hands them over may still be behind."""
-        for _ in range(20):
+    def _settle(payloads: list[bytes], end_ps: int) -> None:
+        """The link has brought them; the thread that hands them over may still be behind.
+
+        It keeps their order: once one of a later flush has come, or no more do, all are there.
+        """
+        for _ in range(_SETTLE_LOOKS):
             before = len(payloads)
             time.sleep(_SETTLE_S)
-            if len(payloads) == before:
+            later = payloads and struct.unpack_from("<Q", payloads[-1])[0] > end_ps
+            if later or len(payloads) == before:
                 return
 
     def counted(self, seconds: float) -> Counted:
