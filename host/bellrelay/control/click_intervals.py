@@ -29,7 +29,7 @@ Floats = NDArray[np.float64]
 
 _LEAST = 2000
 """Intervals in the far part, below which nothing is fitted."""
-_EDGE_SIGMAS_PS = np.geomspace(10.0, 640.0, 13)
+_EDGE_SIGMAS_PS = np.geomspace(10.0, 640.0, 25)
 _REST = 1e-3
 """Share of the hazard that is left to clicks within the dead time: a stray one must not decide."""
 _RARE = 30.0
@@ -78,7 +78,7 @@ class DeadTimeFit:
         Mean and standard deviation over what is likely: where no pulse ends the dead time, and no
         other click does, it lies anywhere between two pulses.
     edge_ps
-        Standard deviation of the edge, the likeliest.
+        Standard deviation of the edge.
     afterpulse, sigma_afterpulse
         Probability that a click has an afterpulse after the dead time.
     trap, sigma_trap
@@ -322,7 +322,7 @@ class _Tail:
 def _edge(
     n: Floats, mean: Floats, x: Floats, begin_ps: float, period_ps: float
 ) -> tuple[float, float, float]:
-    """Dead time, its standard deviation, and the likeliest width of the edge."""
+    """Dead time, its standard deviation, and the width of the edge."""
     reach = period_ps if 0.0 < period_ps <= 20e3 else 5e3
     bin_ps = x[1] - x[0]
     spread = 4.0 * _EDGE_SIGMAS_PS[-1]
@@ -342,11 +342,11 @@ def _edge(
     likely = dead[profile >= profile.max() - 8.0]
     if likely[-1] - likely[0] < 60 * step:
         dead = np.arange(max(likely[0] - 2 * step, 0.0), likely[-1] + 2 * step, step / 10.0)
+    # Every width of the edge is as good as another before (by its logarithm).
     all_of = likelihood(dead)
-    profile = np.max(all_of, axis=0)
-    weight = np.exp(profile - profile.max())
+    weight = np.exp(all_of - all_of.max())
     weight /= weight.sum()
-    mean_ps = float(weight @ dead)
-    sigma = math.sqrt(max(float(weight @ (dead - mean_ps) ** 2), (dead[1] - dead[0]) ** 2 / 12.0))
-    edge = float(_EDGE_SIGMAS_PS[int(np.argmax(np.max(all_of, axis=1)))])
-    return mean_ps, sigma, edge
+    by_dead, by_width = weight.sum(axis=0), weight.sum(axis=1)
+    mean_ps = float(by_dead @ dead)
+    sigma = math.sqrt(max(float(by_dead @ (dead - mean_ps) ** 2), (dead[1] - dead[0]) ** 2 / 12.0))
+    return mean_ps, sigma, float(np.exp(by_width @ np.log(_EDGE_SIGMAS_PS)))

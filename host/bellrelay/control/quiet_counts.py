@@ -87,17 +87,16 @@ def quiet_counts(
     counts = int(np.count_nonzero(quiet & dark))
     # In the slot's own terms: from quiet_ps after a click up to the next one, whether it counts
     # or not, and the pulses taken out of that exactly.
-    ends = t[quiet].astype(np.float64)
     at = position[quiet]
-    lengths = ends - (before[quiet] + quiet_ps)
+    lengths = (t - before)[quiet] - float(quiet_ps)
     total = float(np.sum(lengths - _lit(at - lengths, at, lit_ps, period_ps)))
     if len(t) == 0:
         share = sum(end - begin for begin, end in lit_ps) / period_ps
         total = float(span_ps[1] - span_ps[0]) * (1.0 - share)
     elif quiet_ps < span_ps[1] - t[-1] <= hole_ps:
         rest = np.array([span_ps[1] - t[-1] - quiet_ps], np.float64)
-        begin = position[-1:] + quiet_ps
-        total += float((rest - _lit(begin, begin + rest, lit_ps, period_ps))[0])
+        first = position[-1:] + quiet_ps
+        total += float((rest - _lit(first, first + rest, lit_ps, period_ps))[0])
     if total <= 0.0:
         raise ValueError(
             f"the detector was never quiet for {quiet_ps * 1e-3:g} ns: it clicks too often"
