@@ -24,6 +24,7 @@ and keeps a record. This page is made by `python -m bellrelay.control.calibratio
 ```sh
 bellrelay calibrate --list --config relay.yaml
 bellrelay calibrate hom --config relay.yaml
+bellrelay calibrate --all --config relay.yaml
 bellrelay calibrate hom --set span_ps=600 --dry-run --config relay.yaml
 bellrelay calibrate --records --config relay.yaml
 bellrelay calibrate --show 12 --config relay.yaml
@@ -45,7 +46,8 @@ starts; a running board is brought up anew with them, which begins an acquisitio
 records what would be changed, and changes nothing.
 
 `--undo NUMBER` puts back what that record changed, of settings and of devices, and is a record of
-its own. It is refused if something has changed the same settings since: undo that first.
+its own. It is refused if something has changed the same settings since: undo that first. `--undo
+last` takes the last record whose change still holds. Records of a twin have `board.simulated`.
 
 ## By the clock
 
