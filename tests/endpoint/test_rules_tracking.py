@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from lying_relays import changed, swapped
-from synthetic_blocks import LADDER, synthetic_run
+from synthetic_blocks import LADDER, ListedSource, synthetic_run
 from two_endpoints import QUICK, play, same_verdict
 from witness import Witness
 
@@ -15,8 +15,9 @@ from bellrelay.endpoint import exchange_commit
 from bellrelay.endpoint.agreement import Agreement, ReconcileMethod, agreement_of
 from bellrelay.endpoint.block import BlockState, Cause
 from bellrelay.endpoint.block_store import BlockStore
-from bellrelay.endpoint.config import check_endpoint_config
+from bellrelay.endpoint.config import RandomHealthSettings, check_endpoint_config
 from bellrelay.endpoint.peer_session import PeerSession, WrongPeer
+from bellrelay.endpoint.source_health import RandomAlarm, SourceHealth
 from bellrelay.wire.peer_messages import Kind, Reveal
 from bellrelay.wire.tracking import TrackingSlots
 
@@ -225,3 +226,26 @@ def test_what_the_configuration_says_is_agreed():
     agreement = agreement_of(config)
     assert agreement.tracking_slots == TrackingSlots(250_000, 1000)
     assert agreement.digest != replace(agreement, tracking_slots=TrackingSlots()).digest
+
+
+def test_rules_10_and_25_choices_of_tracking_slots_that_come_again_are_found():
+    """They are public: a sender that sends them again, in slots of key, has nothing to hide."""
+    schedule = TrackingSlots(10_000, 4000)
+    random = np.random.default_rng(5)
+    block = 20_000
+    setting = random.choice(4, 2 * block, p=LADDER.probabilities).astype(np.uint8)
+    bit = random.integers(0, 2, 2 * block, dtype=np.uint8)
+
+    def checked(bits):
+        source = ListedSource(np.arange(2 * block, dtype=np.uint64), setting, bits, 2 * block)
+        health = SourceHealth(RandomHealthSettings(slots_per_block=0), LADDER.probabilities)
+        for first in (0, block):
+            health.check(source, first, first + block)
+
+    checked(bit)
+    again = bit.copy()
+    again[block + 5000 : block + 9000] = bit[:4000]
+    assert schedule.inside(np.arange(4000)).all()
+    assert not schedule.inside(np.arange(block + 5000, block + 9000)).any()
+    with pytest.raises(RandomAlarm, match="came again"):
+        checked(again)
