@@ -53,7 +53,7 @@ _COMMAND_TICKS = 3
 """Ticks that pass at once after a command, so that its answer does not wait for the clock."""
 _LOOK_TICKS = 64
 """Ticks after which a board that does not acquire is looked at again, at the latest."""
-_UNSENT = 1 << 18
+_UNSENT = 1 << 20
 """Bytes that the board's side of the line holds before the board itself feels the pressure."""
 _PROGRESS = 0.5
 

@@ -39,6 +39,8 @@ class System:
     dies: str = ""
     fault: str = "relay-down"
     now_s: float = 7.0
+    watched_s: float = 20.0
+    moved_ns: int | None = None
     since_s: float | None = None
     undone: list[str] = field(default_factory=list)
     active_before: str = "charles"
@@ -84,12 +86,17 @@ class System:
         return {
             "state": "running",
             "pipeline": {"blocks": {"stored": self._blocks()}},
-            "relays": {"active": self._active, "each": each},
+            "relays": {"active": self._active, "each": each, "since_utc_ns": self.moved_ns},
             "faults": {
                 "active": active,
                 "notices": notices,
                 "orders": orders,
-                "relays": {self._active: {"baseline": {"state": "known"}}},
+                "relays": {
+                    self._active: {
+                        "baseline": {"state": "known"},
+                        "link_time_s": self.now_s + self.watched_s,
+                    }
+                },
             },
         }
 
@@ -178,6 +185,16 @@ def test_a_scenario_whose_fault_is_not_injected_fails() -> None:
     outcome = run_scenario(scenario(*WHOLE), system, inject=False)
     assert outcome.failures[0].startswith("detect: not within 5 s: nothing is told")
     assert system.undone == []
+
+
+def test_a_link_is_healthy_once_its_watch_looks_at_the_light() -> None:
+    healthy = scenario({"healthy": {"within_s": 20.0}})
+    quick = run_scenario(healthy, System()).steps[0]["after_s"]
+    young = run_scenario(healthy, System(watched_s=-7.0)).steps[0]["after_s"]
+    moved = run_scenario(healthy, System(moved_ns=8_000_000_000)).steps[0]["after_s"]
+    assert quick <= 3.5
+    assert young == pytest.approx(12.0, abs=0.6)
+    assert moved == pytest.approx(13.0, abs=0.6)
 
 
 def test_quiet_fails_on_a_fault_and_a_quarantine_is_seen_on_both_sides() -> None:

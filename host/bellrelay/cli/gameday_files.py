@@ -67,9 +67,11 @@ class GamedayShape:
             "slot_period_ps": period,
             "early_centre_ps": early,
             "late_centre_ps": late,
-            "early_window_ps": [early - 1250, early + 1250],
-            "late_window_ps": [late - 1250, late + 1250],
+            "early_window_ps": [early - 2000, early + 2000],
+            "late_window_ps": [late - 2000, late + 2000],
             "pulse_sigma_ps": 250.0,
+            # Raw tags come in gusts, as simulated time passes: the board keeps a little more.
+            "board": {"link_words": 65536},
             "arm_a": {"eta": 0.45},
             "arm_b": {"eta": 0.45},
             "mode_overlap": 0.99,
@@ -223,8 +225,8 @@ def _endpoint(
             # Four detectors, none of which is dead: what arrives is seen.
             "transmittance": 0.45,
             "steer": role == "alice",
-            "settle_s": 2.0,
-            "slew_ps_per_s": 500.0,
+            "settle_s": 3.0,
+            "slew_ps_per_s": 100.0,
         },
         "workers": 1,
     }

@@ -22,6 +22,7 @@ from bellrelay.cli.gameday_files import LADDER, RELAYS, GamedayFiles
 from bellrelay.cli.run_certificates import expire_certificate
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed, last_words, process
+from bellrelay.control.baseline_file import BaselineFile
 from bellrelay.control.gameday_run import Ledger, Sight
 from bellrelay.control.gameday_scenario import Change, Inject, Propose
 from bellrelay.endpoint.block import BlockId, BlockState
@@ -322,6 +323,32 @@ class GamedaySystem:
     def _stored(self, role: str) -> dict[str, int]:
         rows = self.blocks_with_key(role)
         return {str(row.block): int(row.record.get("length", 0)) for row in rows}
+
+    def learn(self, within_s: float) -> None:
+        """Wait until both watches know what is usual at the first relay; tell them of the second.
+
+        Its link is simulated with the same figures.
+
+        Raises
+        ------
+        RunFailed
+            They do not learn it.
+        """
+        first, *others = RELAYS
+        files = [BaselineFile(self.files.folder / f"{role}.baseline.yaml") for role in ROLES]
+        end = time.monotonic() + within_s
+        while True:
+            self.look()
+            known = [file.load(first) for file in files]
+            if all(one is not None and one.error_z is not None for one in known):
+                break
+            if time.monotonic() > end or self.gone():
+                raise RunFailed(f"no baseline of {first}; ended by themselves: {self.gone()}")
+            time.sleep(0.2)
+        for file, baseline in zip(files, known, strict=True):
+            assert baseline is not None
+            for relay in others:
+                file.save(relay, baseline, 0.0)
 
     def made(self, since_utc_ns: int) -> int:
         """Blocks that ended with key on both sides, and whose announcements began after this."""

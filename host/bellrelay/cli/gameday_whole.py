@@ -22,6 +22,7 @@ from bellrelay.control.gameday_timeline import Blocks, Timeline
 __all__ = ["run_gameday"]
 
 _TAKEN_S = 20.0
+_LEARN_S = 180.0
 
 
 def run_gameday(
@@ -64,6 +65,8 @@ def _in_one_system(
         files = write_files(Path(name), shape, kmes=True)
         tell("two relays, Alice, Bob and both KMEs start")
         with running_system(files) as system:
+            tell("both watches learn what is usual")
+            system.learn(_LEARN_S)
             for scenario in scenarios:
                 outcomes.append(run_scenario(scenario, system, tell, inject=inject))
                 tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")

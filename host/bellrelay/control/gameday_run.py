@@ -25,6 +25,7 @@ from .gameday_scenario import (
 
 __all__ = ["Ledger", "Mark", "Outcome", "Rehearsed", "Sight", "run_scenario"]
 
+ROLES = ("alice", "bob")
 _EVERY_S = 0.2
 _PATIENCE = 6.0
 """Wall time may pass so much quicker than link time on a busy machine; then a step has failed."""
@@ -394,9 +395,7 @@ class _Run:
     def _healthy(self, sight: Sight, step: Healthy) -> dict[str, Any] | None:
         if self._cleared(sight) is None or self._system.made(self._state.since_ns) < step.keys:
             return None
-        relays = sight.faults("alice").get("relays") or {}
-        baseline = (relays.get(sight.active) or {}).get("baseline") or {}
-        return {"blocks": step.keys} if baseline.get("state") == "known" else None
+        return {"blocks": step.keys} if all(_watches(sight, role) for role in ROLES) else None
 
     def _cleared(self, sight: Sight) -> dict[str, Any] | None:
         """No fault of the link by the active relay; of relays that wait, none is asked."""
@@ -434,6 +433,17 @@ class _Run:
 
 
 _LIGHT = 50
+_SETTLED_S = 12.0
+"""The watch believes counts some seconds after light came to a relay, or it was started."""
+
+
+def _watches(sight: Sight, role: str) -> bool:
+    """Whether an endpoint's watch knows what is usual, and looks at the light."""
+    watched = (sight.faults(role).get("relays") or {}).get(sight.active) or {}
+    since_ns = (sight.endpoints[role].get("relays") or {}).get("since_utc_ns")
+    settled = since_ns is None or sight.utc_ns - since_ns > _SETTLED_S * 1e9
+    known = (watched.get("baseline") or {}).get("state") == "known"
+    return known and settled and float(watched.get("link_time_s", 0.0)) > _SETTLED_S
 
 
 def _all_answer(sight: Sight) -> dict[str, Any] | None:
