@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -66,17 +67,29 @@ async def running(folder, link, monkeypatch, **changes):
         endpoint_tracking, "load_source", lambda _config: lambda a: PartySource(Party.BOB, a)
     )
     store = BlockStore(folder, "bob")
-    follower = SimpleNamespace(take_event=None)
+    companion = EndpointTracking(config_of(folder, **changes))
+    work, taken = companion._work, []
 
     def take_events(take):
-        follower.take_event = take
+        def counted(relay_id, event):
+            daemon.came += 1
+            take(relay_id, event)
 
+        daemon.take = counted
+
+    def worked(events):
+        taken.extend(events)
+        work(events)
+        daemon.worked = len(taken)
+
+    companion._work = worked
     relays = SimpleNamespace(active="charles", take_events=take_events)
-    daemon = SimpleNamespace(store=store, sender=Sender(link), follower=follower, relays=relays)
-    companion = EndpointTracking(config_of(folder, **changes))
+    daemon = SimpleNamespace(
+        store=store, sender=Sender(link), relays=relays, take=None, came=0, worked=0
+    )
     task = asyncio.ensure_future(companion.run(daemon))
     try:
-        while daemon.follower.take_event is None:
+        while daemon.take is None:
             await asyncio.sleep(0.001)
             assert not task.done()
         yield companion, daemon
@@ -90,14 +103,14 @@ async def running(folder, link, monkeypatch, **changes):
 async def second(companion, daemon, link, relay_id="charles"):
     """Four events, each worked off before the next comes."""
     for _ in range(4):
-        event = link.event()
-        before = companion.status().get("link_s", -1.0)
-        daemon.follower.take_event(relay_id, event)
-        if relay_id == "charles":
-            async with asyncio.timeout(20.0):
-                while companion.status().get("link_s", -1.0) <= before:
-                    await asyncio.sleep(0.001)
-        await asyncio.sleep(0.002)
+        daemon.take(relay_id, link.event())
+        await worked_off(companion, daemon)
+
+
+async def worked_off(companion, daemon):
+    async with asyncio.timeout(20.0):
+        while daemon.worked + companion.status()["overrun"] < daemon.came:
+            await asyncio.sleep(0.001)
 
 
 def test_a_sender_is_steered_told_of_and_found_again_by_the_next_process(tmp_path, monkeypatch):
@@ -120,7 +133,7 @@ def test_a_sender_is_steered_told_of_and_found_again_by_the_next_process(tmp_pat
             light = metrics["bellrelay_endpoint_tracking_light_clicks_per_slot"]
             assert light.samples[0].value == status["light"]["value"]
             # Another relay's events are none of ours, and no harm.
-            daemon.follower.take_event("another", link.event())
+            daemon.take("another", link.event())
             told = await companion.resynchronise("a test")
             assert "measured anew" in told
         stood = link.sender_ps[1]
@@ -183,13 +196,40 @@ def test_events_that_come_too_fast_are_passed_over_and_nothing_waits(tmp_path, m
     async def main():
         async with running(tmp_path, link, monkeypatch) as (companion, daemon):
             for _ in range(1000):
-                daemon.follower.take_event("charles", event)
-            daemon.follower.take_event("charles", Event(0, 1, {"kind": "unheard of"}))
-            status = companion.status()
-            assert status["overrun"] == 1000 - 256
+                daemon.take("charles", event)
+            daemon.take("charles", Event(0, 1, {"kind": "unheard of"}))
+            assert companion.status()["overrun"] == 1000 - 256
             async with asyncio.timeout(20.0):
                 while companion.status().get("counts", {}).get("malformed") != 256:
                     await asyncio.sleep(0.01)
+
+    asyncio.run(main())
+
+
+def test_another_relay_has_another_delay_and_only_the_active_ones_events_count(
+    tmp_path, monkeypatch
+):
+    link = EventLink(fibre_ps=[0.0, 400.0])
+
+    async def main():
+        async with running(tmp_path, link, monkeypatch) as (companion, daemon):
+            for _ in range(20):
+                await second(companion, daemon, link)
+            stood = daemon.sender.told[-1]
+            assert stood == pytest.approx(-400.0, abs=60.0)
+            daemon.relays.active = "carol"
+            await second(companion, daemon, link)
+            assert companion.status()["relay_id"] == "carol"
+            assert companion.status()["measured"] == 0
+            daemon.take("carol", replace(link.event(), acquisition=5))
+            await worked_off(companion, daemon)
+            # Nothing is known of the delay there: as it is by itself.
+            assert daemon.sender.told[-1] == 0.0
+            daemon.relays.active = "charles"
+            daemon.take("charles", link.event())
+            await worked_off(companion, daemon)
+            assert daemon.sender.told[-1] == pytest.approx(stood, abs=30.0)
+            assert companion.status()["relay_id"] == "charles"
 
     asyncio.run(main())
 

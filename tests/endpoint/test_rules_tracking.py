@@ -230,9 +230,9 @@ def test_what_the_configuration_says_is_agreed():
 
 def test_rules_10_and_25_choices_of_tracking_slots_that_come_again_are_found():
     """They are public: a sender that sends them again, in slots of key, has nothing to hide."""
-    schedule = TrackingSlots(10_000, 4000)
+    schedule = TrackingSlots(100_000, 40_000)
     random = np.random.default_rng(5)
-    block = 20_000
+    block = 200_000
     setting = random.choice(4, 2 * block, p=LADDER.probabilities).astype(np.uint8)
     bit = random.integers(0, 2, 2 * block, dtype=np.uint8)
 
@@ -244,8 +244,8 @@ def test_rules_10_and_25_choices_of_tracking_slots_that_come_again_are_found():
 
     checked(bit)
     again = bit.copy()
-    again[block + 5000 : block + 9000] = bit[:4000]
-    assert schedule.inside(np.arange(4000)).all()
-    assert not schedule.inside(np.arange(block + 5000, block + 9000)).any()
+    again[block + 50_000 : block + 90_000] = bit[:40_000]
+    assert schedule.inside(np.arange(40_000)).all()
+    assert not schedule.inside(np.arange(block + 50_000, block + 90_000)).any()
     with pytest.raises(RandomAlarm, match="came again"):
         checked(again)

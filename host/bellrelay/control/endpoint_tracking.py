@@ -90,6 +90,7 @@ class EndpointTracking:
         self._came.set()
 
     def _work(self, events: list[tuple[str, Event]]) -> None:
+        self._go_to(self._daemon.relays.active)
         for relay_id, event in events:
             if relay_id != self._active:
                 # No light of ours is there.
@@ -102,6 +103,18 @@ class EndpointTracking:
         if tracking is not None:
             self._steer(tracking)
             self._tell(tracking)
+
+    def _go_to(self, relay_id: str) -> None:
+        """Light may be directed to another relay: there the sender has another delay."""
+        if relay_id == self._active:
+            return
+        self._active, self._decided = relay_id, None
+        tracking = self._relays.get(relay_id)
+        if tracking is not None:
+            # Fibres have drifted meanwhile, and nobody has looked.
+            tracking.restart()
+            if not self._cannot:
+                self._order(tracking, tracking.servo.delay_ps)
 
     def _tracking(self, relay_id: str) -> SourceTracking:
         if relay_id not in self._relays:
