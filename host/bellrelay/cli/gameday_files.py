@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,15 +47,25 @@ LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p
 class GamedayShape:
     """How large everything is.
 
-    board : event or gateware. slot_period_ps, block_slots : of the link. learn_s : link time from
-    which the watch learns what is usual. link : what else the simulated link has.
+    board : event or gateware. slot_period_ps, block_slots : of the link; all its times are as long
+    as its slots. heartbeat_ms, histogram_s, window_s : in time of the link. silence_s : by the
+    clock, after which a relay is taken for lost. patience : by how much the clock may be quicker
+    than the link.
     """
 
     board: str = "event"
     slot_period_ps: int = 250_000
-    block_slots: int = 14_000_000
-    learn_s: float = 10.0
-    link: Mapping[str, Any] = field(default_factory=dict)
+    block_slots: int = 16_000_000
+    heartbeat_ms: float = 50.0
+    histogram_s: float = 0.5
+    window_s: float = 1.0
+    silence_s: float = 3.0
+    patience: float = 6.0
+
+    @property
+    def dead_time_ps(self) -> int:
+        """That the relays go by, longer than detectors are dead: it hides afterpulses, too."""
+        return 9 * self.slot_period_ps // 5
 
     @property
     def link_values(self) -> dict[str, Any]:
@@ -79,11 +88,22 @@ class GamedayShape:
             "misalignment_x": 0.003,
             "alice": LADDER,
             "bob": LADDER,
-            **self.link,
         }
 
 
-SHAPES = {"event": GamedayShape()}
+SHAPES = {
+    "event": GamedayShape(),
+    # A second of this light takes a quarter of an hour or more.
+    "gateware": GamedayShape(
+        board="gateware",
+        slot_period_ps=25_000,
+        heartbeat_ms=1.0,
+        histogram_s=0.01,
+        window_s=0.05,
+        silence_s=15.0,
+        patience=1000.0,
+    ),
+}
 """By board."""
 
 
@@ -144,10 +164,10 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     values["relay_id"] = relay
     values["silence_s"] = 2.0 if files.shape.board == "event" else 120.0
     values["fan_out"] = {"unix_socket": str(own / "honest")}
-    values["histogram"]["period_s"] = 0.5
+    values["histogram"]["period_s"] = files.shape.histogram_s
+    values["heartbeat_ms"] = files.shape.heartbeat_ms
     for detector in values["detectors"]:
-        # Longer than they are dead: what comes within it may be an afterpulse.
-        detector["dead_time_ps"] = 600_000
+        detector["dead_time_ps"] = files.shape.dead_time_ps
     values["raw_tags"] = {"stream": True}
     values["tracking"] = {
         "slots": dict(TRACKING_SLOTS),
@@ -193,6 +213,7 @@ def _endpoint(
         "relay": primary[1],
         "source": primary[2],
         "secondaries": [{**secondary[1], "source": secondary[2]}],
+        "relay_choice": {"silence_s": shape.silence_s},
         "peer": {way: f"127.0.0.1:{peer_port}", "name": peer, "tls": tls_files(folder, role)},
         "sender": {
             "plugin": "simulation",
@@ -212,7 +233,7 @@ def _endpoint(
             "peer": f"http://127.0.0.1:{files.ports[peer]}",
             "kmes": [f"http://127.0.0.1:{files.ports[f'kme-{r}']}" for r in ROLES] if kmes else [],
             "baseline": str(folder / f"{role}.baseline.yaml"),
-            "learn_s": shape.learn_s,
+            "learn_s": 10.0,
             "contain": _contain(files, role) if kmes else [],
         },
         "changes": {"directory": str(folder / f"{role}.changes"), "lead_blocks": 1},
@@ -221,7 +242,7 @@ def _endpoint(
             "slot_period_ps": float(shape.slot_period_ps),
             "centres_ps": [float(shape.slot_period_ps // 4), float(3 * shape.slot_period_ps // 4)],
             "width_ps": 257.0,
-            "window_s": 1.0,
+            "window_s": shape.window_s,
             # Four detectors, none of which is dead: what arrives is seen.
             "transmittance": 0.45,
             "steer": role == "alice",

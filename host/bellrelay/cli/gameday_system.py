@@ -64,6 +64,8 @@ class GamedaySystem:
     Attributes
     ----------
     files : GamedayFiles
+    patience : float
+        By how much the clock may be quicker than the link.
     processes : dict
         Those that run, or ended by themselves.
     samples : list
@@ -72,6 +74,7 @@ class GamedaySystem:
 
     def __init__(self, files: GamedayFiles) -> None:
         self.files = files
+        self.patience = files.shape.patience
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.samples: list[dict[str, Any]] = []
         self._stack = contextlib.ExitStack()
@@ -336,7 +339,7 @@ class GamedaySystem:
         """
         first, *others = RELAYS
         files = [BaselineFile(self.files.folder / f"{role}.baseline.yaml") for role in ROLES]
-        end = time.monotonic() + within_s
+        end = time.monotonic() + within_s * self.patience
         while True:
             self.look()
             known = [file.load(first) for file in files]

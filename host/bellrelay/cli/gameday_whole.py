@@ -22,7 +22,7 @@ from bellrelay.control.gameday_timeline import Blocks, Timeline
 __all__ = ["run_gameday"]
 
 _TAKEN_S = 20.0
-_LEARN_S = 180.0
+_LEARN_S = 30.0
 
 
 def run_gameday(

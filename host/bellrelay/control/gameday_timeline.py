@@ -78,7 +78,7 @@ def draw_timeline(timeline: Timeline, outcomes: Sequence[Outcome], path: Path) -
             color="tab:green" if outcome.passed else "tab:red",
         )
         marks.text(outcome.begun_s, 1.02, outcome.scenario, fontsize="small", va="bottom",
-                   transform=marks.get_xaxis_transform())  # fmt: skip
+                   rotation=25, transform=marks.get_xaxis_transform())  # fmt: skip
         for mark in outcome.marks:
             for axes in (key, errors, counts, faults):
                 axes.axvline(mark.link_s, color=_COLOURS[mark.kind], alpha=0.35, linewidth=0.8)
