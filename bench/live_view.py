@@ -19,6 +19,7 @@ import numpy as np
 
 from bellrelay.observe.view_control import ViewControl
 from bellrelay.observe.view_feed import pack
+from bellrelay.observe.view_records import CalibrationPictures
 from bellrelay.observe.view_server import ViewServer
 
 CHANNELS, BINS, EVERY_S, SECONDS = 8, 1000, 0.1, 10.0
@@ -66,7 +67,7 @@ def _served(pages: int) -> tuple[float, int, int]:
 
     async def serve() -> float:
         control = ViewControl(None, None, lambda *_: None)
-        server = ViewServer(dict, feed.message, EVERY_S, control, list, dict)
+        server = ViewServer(dict, feed.message, EVERY_S, control, list, CalibrationPictures(None))
         await server.start("127.0.0.1", 0, None)
         arguments = (f"http://127.0.0.1:{server.port}", pages, stop, got)
         looker = threading.Thread(target=_look, args=arguments, daemon=True)

@@ -153,7 +153,7 @@ class Conditions:
 
     def of_acquisition(self, acquisition: int) -> Conditions:
         """What of these holds in an acquisition: no ladders that were told for another."""
-        kept = {
+        kept: dict[str, Any] = {
             party.name.lower(): replace(self.orders(party), ladders=None)
             for party in Party
             if (told := self.orders(party).ladders) is not None and told.acquisition != acquisition

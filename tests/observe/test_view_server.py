@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+from types import SimpleNamespace
 
 import aiohttp
 import numpy as np
@@ -11,10 +12,21 @@ import pytest
 from bellrelay.keys.private_file import UnsafeMode
 from bellrelay.observe.view_control import ViewControl, read_token
 from bellrelay.observe.view_feed import pack, parse_message
+from bellrelay.observe.view_records import CalibrationPictures
 from bellrelay.observe.view_server import ViewServer
 from bellrelay.relay.config import check_config
 from bellrelay.settings.model import ConfigError
 
+
+class Records:
+    def __init__(self):
+        self.record = None
+
+    def last_well(self, step):
+        return self.record if step == "hom" else None
+
+
+RECORDS = Records()
 TOKEN = b"0123456789abcdef01234567"
 HEADERS = {"Authorization": f"Bearer {TOKEN.decode()}"}
 COUNTS = np.arange(24, dtype=np.int64).reshape(3, 8)
@@ -68,7 +80,7 @@ def served(control, use):
             0.02,
             control,
             lambda: [{"kind": "start"}],
-            lambda: {},
+            CalibrationPictures(RECORDS),
         )
         await server.start("127.0.0.1", 0, None)
         task = asyncio.ensure_future(server.run())
@@ -256,3 +268,24 @@ def test_a_page_that_may_change_things_is_served_by_tls_or_on_loopback_alone():
         check_config(values)
     del values["view"]["token_file"]
     check_config(values)
+
+
+def test_the_last_scan_is_shown_with_its_picture(settings, audit, tmp_path, monkeypatch):
+    picture = tmp_path / "picture.png"
+    picture.write_bytes(b"\x89PNG")
+    values = {"text": "visibility 0.48", "board": {"simulated": True}}
+    record = SimpleNamespace(number=7, values=values, picture=picture)
+    monkeypatch.setattr(RECORDS, "record", record)
+
+    async def use(client, url, _server):
+        async with client.get(f"{url}/records") as answer:
+            shown = await answer.json()
+        async with client.get(url + shown["dip"]["picture"]) as answer:
+            png = await answer.read()
+        async with client.get(f"{url}/record/tdc.png") as answer:
+            return shown, png, answer.status
+
+    shown, png, none = served(ViewControl(settings, TOKEN, audit), use)
+    assert shown["dip"]["said"] == "record 7: visibility 0.48 (simulation)"
+    assert set(shown) == {"dip"}
+    assert (png, none) == (b"\x89PNG", 404)

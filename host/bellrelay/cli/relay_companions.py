@@ -24,6 +24,7 @@ def relay_companions(
     """
     config = settings.config
     companions: list[Companion] = []
+    records = None
     tracking = None
     if config.tracking is not None:
         from bellrelay.control.relay_tracking import RelayTracking
@@ -32,10 +33,12 @@ def relay_companions(
         companions.append(tracking)
     if config.calibration is not None:
         from bellrelay.control.calibration_bench import TagTap
+        from bellrelay.control.calibration_records import Records
         from bellrelay.control.calibration_runner import CalibrationRunner
         from bellrelay.control.calibration_steps import calibration_steps
         from bellrelay.control.scheduled_calibration import ScheduledCalibration
 
+        records = Records(config.calibration.directory)
         tap = TagTap()
         runner = CalibrationRunner(settings, calibration_steps(), tap)
         hold = (lambda _held: None) if tracking is None else tracking.hold
@@ -50,6 +53,6 @@ def relay_companions(
         from bellrelay.observe.live_view import LiveView
         from bellrelay.relay.config import ViewSettings
 
-        page = LiveView(config, config.view or ViewSettings(), settings)
+        page = LiveView(config, config.view or ViewSettings(), settings, records=records)
         companions.append(page)
     return companions, page

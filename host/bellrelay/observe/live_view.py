@@ -25,7 +25,7 @@ from bellrelay.settings.model import split_address
 from .view_control import SettingsControl, ViewControl, read_token
 from .view_feed import ViewFeed
 from .view_links import EndpointAsker
-from .view_records import calibration_pictures
+from .view_records import CalibrationPictures, CalibrationRecords
 from .view_server import ViewServer
 
 __all__ = ["LiveView"]
@@ -49,6 +49,8 @@ class LiveView:
         Of the relay's settings, if they may be changed.
     audit
         Where changes are audited; None: the daemon's log.
+    records
+        Of calibrations, if there are any.
 
     Attributes
     ----------
@@ -70,10 +72,12 @@ class LiveView:
         settings: ViewSettings,
         control: SettingsControl | None = None,
         audit: Audit | None = None,
+        records: CalibrationRecords | None = None,
     ) -> None:
         self.port: int | None = None
         token = None if settings.token_file is None else read_token(settings.token_file)
         self._control = ViewControl(control, token, audit or _to_the_log)
+        self._records = CalibrationPictures(records)
         self._context = _context(settings)
         self._config = config
         self._settings = settings
@@ -123,7 +127,7 @@ class LiveView:
             self._settings.every_s,
             self._control,
             self._events,
-            lambda: calibration_pictures(self._config),
+            self._records,
         )
         try:
             await server.start(*split_address(self._settings.listen), self._context)

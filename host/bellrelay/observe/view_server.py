@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from .view_control import ChangeRefused, ViewControl
+from .view_records import CalibrationPictures
 
 __all__ = ["ViewServer"]
 
@@ -51,7 +52,7 @@ class ViewServer:
     events
         The newest events of the relay's log, oldest first.
     records
-        What calibration records show: by name, JSON values.
+        Of calibrations.
 
     Attributes
     ----------
@@ -67,7 +68,7 @@ class ViewServer:
         every_s: float,
         control: ViewControl,
         events: Callable[[], list[Mapping[str, Any]]],
-        records: Callable[[], Mapping[str, Any]],
+        records: CalibrationPictures,
     ) -> None:
         self.port: int | None = None
         self._hello = hello
@@ -94,7 +95,8 @@ class ViewServer:
                 web.get("/page/{name}", self._file),
                 web.get("/live", self._live),
                 web.get("/events", self._said(self._events)),
-                web.get("/records", self._said(self._records)),
+                web.get("/records", self._said(self._records.shown)),
+                web.get("/record/{name}.png", self._picture),
                 web.get("/changes", self._said(self._control.history)),
                 web.post("/change", self._change),
                 web.post("/undo", self._change),
@@ -137,6 +139,12 @@ class ViewServer:
 
     async def _file(self, request: web.Request) -> web.Response:
         return _file(request.match_info["name"])
+
+    async def _picture(self, request: web.Request) -> web.Response:
+        png = await asyncio.to_thread(self._records.picture, request.match_info["name"])
+        if png is None:
+            raise web.HTTPNotFound
+        return web.Response(body=png, content_type="image/png")
 
     def _said(self, what: Callable[[], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def answer(_request: web.Request) -> web.Response:

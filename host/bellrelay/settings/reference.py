@@ -53,7 +53,8 @@ def _rows(model: type[BaseModel], prefix: str) -> list[str]:
     for name, field in model.model_fields.items():
         inner = _models(field.annotation)
         if inner:
-            mark = {tuple: "[]", dict: ".NAME"}.get(get_origin(field.annotation), "")
+            origin = get_origin(field.annotation)
+            mark = "[]" if origin is tuple else ".NAME" if origin is dict else ""
             optional = NoneType in get_args(field.annotation)
             text = (inner[0].__doc__ or "").strip().splitlines()[0]
             state = "none" if optional else "needed" if field.is_required() else ""

@@ -151,21 +151,13 @@ export class Plots {
   }
 
   records(records) {
-    for (const [id, none] of [["dip", "no scan yet: bellrelay calibrate run hom"], ["tdc", "not measured yet: bellrelay calibrate run tdc"]]) {
+    const none = { dip: "no scan yet: bellrelay calibrate hom", tdc: "not measured yet: bellrelay calibrate tdc" };
+    for (const [id, text] of Object.entries(none)) {
       const record = records[id];
-      const said = document.getElementById(`${id}-said`);
-      said.textContent = record ? record.said : none;
-      const shape = JSON.stringify(record ?? null);
-      const place = document.getElementById(id);
-      if (!record || place.dataset.shape === shape) continue;
-      place.dataset.shape = shape;
-      this.make(id, {
-        scales: { x: { time: false } },
-        axes: [axis(record.x_label), axis(record.y_label)],
-        series: [{ label: record.x_label }, ...record.curves.map((curve, at) => ({
-          label: curve.label, stroke: COLOURS[at], width: curve.points ? 0 : 2, points: { show: Boolean(curve.points), size: 7 },
-        }))],
-      }, [record.x, ...record.curves.map((curve) => curve.y)]);
+      document.getElementById(`${id}-said`).textContent = record ? record.said : text;
+      const image = document.getElementById(id);
+      image.hidden = !record?.picture;
+      if (record?.picture && image.getAttribute("src") !== record.picture) image.src = record.picture;
     }
   }
 
