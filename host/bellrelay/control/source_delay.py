@@ -5,7 +5,7 @@ source sent strong light, weak light and none can tell them apart: clicks go wit
 the one, and not with that of the other, whose choices are independent of it.
 
 Only clicks of the public tracking slots may come in here, which make no key
-(:mod:`.tracking_slots`); only settings are used, no bits.
+(:mod:`bellrelay.endpoint.tracking_source`); only settings are used, no bits.
 """
 
 from __future__ import annotations
