@@ -87,7 +87,8 @@ def _scenarios(wanted: str) -> list[Scenario]:
     from bellrelay.control.gameday_scenario import SCENARIOS, load_scenario, scenarios_of
 
     if wanted == ALL:
-        return [load_scenario(path) for path in scenarios_of(SCENARIOS)]
+        found = [load_scenario(path) for path in scenarios_of(SCENARIOS)]
+        return sorted(found, key=lambda scenario: scenario.last)
     own = SCENARIOS / f"{wanted}.yaml"
     if not own.is_file() and not Path(wanted).is_file():
         names = ", ".join(path.stem for path in scenarios_of(SCENARIOS))

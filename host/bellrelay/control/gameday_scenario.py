@@ -235,6 +235,11 @@ class Scenario(FileModel):
     name: Name = Field(description="of the scenario: that of its file")
     title: str = Field(description="what happens, for people")
     runbook: str = Field(default="", description="page for a person")
+    last: bool = Field(
+        default=False,
+        description="after all others where several share a system: what it leaves takes minutes "
+        "to settle",
+    )
     steps: tuple[Step, ...] = Field(min_length=1, description="in this order")
 
     def faults(self) -> list[tuple[str, object, str]]:
