@@ -206,6 +206,24 @@ def test_events_that_come_too_fast_are_passed_over_and_nothing_waits(tmp_path, m
     asyncio.run(main())
 
 
+def test_a_relay_that_says_nothing_any_more_is_told(tmp_path, monkeypatch):
+    """The loop's time is the relay's: by itself it would say for ever that it holds."""
+    link = EventLink()
+
+    async def main():
+        async with running(tmp_path, link, monkeypatch) as (companion, daemon):
+            for _ in range(6):
+                await second(companion, daemon, link)
+            assert companion.status()["state"] == "locked"
+            companion._heard -= 11.0
+            status = companion.status()
+            assert status["state"] == "silent"
+            assert status["locked"] is False
+            list(companion.metrics(status))
+
+    asyncio.run(main())
+
+
 def test_another_relay_has_another_delay_and_only_the_active_ones_events_count(
     tmp_path, monkeypatch
 ):

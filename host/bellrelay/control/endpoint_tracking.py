@@ -30,6 +30,9 @@ __all__ = ["EndpointTracking"]
 _KINDS = ("heartbeat", "calibration", TrackingClicks.KIND)
 _WAITING = 256
 """Events that wait at most; a worker that is behind by more passes over the oldest."""
+_SILENT_S = 10.0
+"""Without an event of the relay's for so long nobody knows where the light is: they come every
+second."""
 _log = structlog.get_logger(__name__)
 
 
@@ -59,6 +62,7 @@ class EndpointTracking:
         self._failures = 0
         self._alarm: str | None = None
         self._decided: float | None = None
+        self._heard = time.monotonic()
 
     # ------------------------------------------------------------------------------- rounds
 
@@ -84,6 +88,8 @@ class EndpointTracking:
         """In the daemon's loop, in the middle of its announcements: only put it down."""
         if event.kind not in _KINDS:
             return
+        if relay_id == self._active:
+            self._heard = time.monotonic()
         if len(self._waiting) == _WAITING:
             self._overrun += 1
         self._waiting.append((relay_id, event))
@@ -224,6 +230,9 @@ class EndpointTracking:
             told["state"] = "observing"
         else:
             told["locked"] = tracking.servo.lock.state is LockState.LOCKED
+        if time.monotonic() - self._heard > _SILENT_S:
+            # The relay's time stands still for us, and the loop with it.
+            told.update(state="silent", locked=None if self._cannot else False)
         return told
 
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
@@ -243,7 +252,7 @@ class EndpointTracking:
                     f"{prefix}_{name}_sigma", f"standard error: {text}", value=pair["sigma"]
                 )
         state = GaugeMetricFamily(f"{prefix}_state", "1 for the state it is in", labels=["state"])
-        for each in ("waiting", "observing", *LockState):
+        for each in ("waiting", "observing", "silent", *LockState):
             state.add_metric([str(each)], float(status["state"] == each))
         yield state
         for name, text, value in (
