@@ -234,6 +234,8 @@ def _endpoint(
             "kmes": [f"http://127.0.0.1:{files.ports[f'kme-{r}']}" for r in ROLES] if kmes else [],
             "baseline": str(folder / f"{role}.baseline.yaml"),
             "learn_s": 10.0,
+            # Blocks of a minute around would make no key: nobody says when they were sent.
+            "actions": {"attenuate": False},
             "contain": _contain(files, role) if kmes else [],
         },
         "changes": {"directory": str(folder / f"{role}.changes"), "lead_blocks": 1},
