@@ -40,6 +40,12 @@ class PretendBoard:
         self.damage = lambda data: data
         self.announce_hook = lambda slots: slots
         self.map = RegisterMap(geometry)
+        self.live = {
+            block.base + r.offset
+            for block in self.map.blocks
+            for r in block.registers
+            if r.access is Access.LIVE
+        }
         self.constants = self.map.constants(version=version, git_revision=0xABCD)
         self.rng = np.random.default_rng(seed)
         self.sent: dict[int, list[tuple[int, int]]] = {}
@@ -140,6 +146,11 @@ class PretendBoard:
         frames.append(self.heartbeat(final))
         self.out(b"".join(frames))
 
+    def trim(self):
+        """As a signed number."""
+        word = self.words[self.map.address("trim")]
+        return word - (word >> 31 << 32)
+
     def heartbeat(self, final=False):
         fields = {
             "module_id": self.constants[0],
@@ -147,6 +158,8 @@ class PretendBoard:
             "uptime_ticks": self.uptime,
             "cut_tick": self.tick,
             "cut_slot": self.slot + 1,
+            "cut_ps": self.tick * self.geometry.tick_ps,
+            "trim": self.trim(),
         }
         beat = Heartbeat(self.state, final, fields, self.totals)
         return self.send(FrameType.HEARTBEAT, beat.encode(self.geometry))
@@ -182,7 +195,7 @@ class PretendBoard:
                 values = tuple(self.words[a] for a in span)
             elif command.address == self.map.address("control"):
                 self._control(command.values[0])
-            elif self.state is not State.IDLE:
+            elif self.state is not State.IDLE and command.address not in self.live:
                 status = Status.LOCKED
             else:
                 self.words.update(zip(span, command.values, strict=True))

@@ -115,6 +115,9 @@ class RelayTracker:
         if self._pending is not None and beat.fields["trim"] == self._pending:
             self._pending = None
             self.servo.took_effect(before, self._beat_s)
+        elif self._pending is None and beat.fields["trim"] != self.servo.trim:
+            # A write whose answer was lost has come through, or one that was answered has not yet.
+            self.servo.undo(beat.fields["trim"])
         reading = None if self._sync is None else self._sync.read(beat)
         if reading is None:
             return
@@ -180,6 +183,11 @@ class RelayTracker:
         """The board still has this trim."""
         self._pending = None
         self.servo.undo(trim)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the board has every trim that was decided on."""
+        return self._pending is None
 
     @property
     def locked(self) -> bool:

@@ -23,6 +23,7 @@ from bellrelay.relay.tracking_settings import TrackingSettings
 from bellrelay.wire.access import AccessError
 from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.payloads import Heartbeat
+from bellrelay.wire.registers import State
 
 from .reference_status import ReferenceStatus, read_reference
 from .relay_tracker import RelayTracker
@@ -36,6 +37,16 @@ _DECIDE_S = 0.2
 _PULL_IN_S = 0.05
 """Board seconds from one decision to the next, locked and not."""
 _REFERENCE_S = 1.0
+_AGAIN_S = 1.0
+"""From a fault of the program to the next attempt."""
+_PUBLISHED = {
+    "clicks": "published",
+    "clicks_late": "late",
+    "ranges": "ranges",
+    "ranges_dropped": "ranges_dropped",
+    "tags_dropped": "dropped",
+}
+"""What the status tells of a publisher, and where it has it."""
 _log = structlog.get_logger(__name__)
 
 
@@ -74,7 +85,8 @@ class RelayTracking:
         self._reference: ReferenceStatus | None = None
         self._reference_at = 0.0
         self._failed = ""
-        self._published = {"clicks": 0, "ranges": 0, "ranges_dropped": 0, "tags_dropped": 0}
+        self._broken = ""
+        self._published = dict.fromkeys(_PUBLISHED, 0)
 
     # ------------------------------------------------------------------------ companion
 
@@ -118,6 +130,14 @@ class RelayTracking:
             except (AccessError, OSError) as error:
                 # The board is away, or busy with another command: the next look tries again.
                 self._failed = str(error)
+            except Exception as error:
+                # A fault of ours ends no relay: it is told, and the loop begins anew.
+                _log.exception("tracking failed, begun anew")
+                self._broken = f"tracking failed: {error!r}"
+                self._anew.set()
+                if self._publisher is not None:
+                    self._publisher.lose()
+                self._stop.wait(_AGAIN_S)
 
     def _look(self) -> None:
         session = self._session
@@ -131,7 +151,8 @@ class RelayTracking:
         tracker = self._tracker
         assert tracker is not None
         beat = session.heartbeat
-        if beat is not None and beat is not self._beat:
+        # An idle board still tells the time of the acquisition before.
+        if beat is not None and beat is not self._beat and beat.state is State.RUNNING:
             self._beat = beat
             self._told(beat, session, tracker)
         period = None if session.periods is None else session.periods.last
@@ -201,15 +222,12 @@ class RelayTracking:
     def _told(self, beat: Heartbeat, session: BoardSession, tracker: RelayTracker) -> None:
         with self._lock:
             tracker.heartbeat(beat)
+            if tracker.settled:
+                self._written = tracker.servo.trim
         publisher = self._publisher
         if publisher is not None:
             publisher.heartbeat(beat, session.decoder.counts.missing, session.publish)
-            self._published = {
-                "clicks": publisher.published,
-                "ranges": publisher.ranges,
-                "ranges_dropped": publisher.ranges_dropped,
-                "tags_dropped": publisher.dropped,
-            }
+            self._published = {k: getattr(publisher, name) for k, name in _PUBLISHED.items()}
 
     def _decide(self, tracker: RelayTracker) -> None:
         with self._lock:
@@ -262,16 +280,27 @@ class RelayTracking:
         if session is not None and self._state:
             session.publish({"kind": "slot-clock", "state": state, "before": self._state})
         self._state = state
+        if state == "locked":
+            self._broken = ""
 
     # ------------------------------------------------------------------------ status
 
     def status(self) -> Mapping[str, Any]:
         """As :meth:`.relay_tracker.RelayTracker.status`, and what is published."""
         tracker = self._tracker
+        broken = self._broken or None
+        published = dict(self._published)
         if tracker is None:
-            return {"state": "waiting", "alarm": None, "measured": 0, "published": self._published}
+            waiting = {"state": "waiting", "measured": 0, "published": published}
+            return {**waiting, "alarm": broken, "locked": False}
         with self._lock:
             status = tracker.status()
+        session = self._session
+        if session is None or session.phase is not Phase.RUNNING:
+            # What was known of a board that is away is no news of it.
+            status.update(state="waiting", locked=False)
+        if broken is not None:
+            status["alarm"] = broken
         reference = self._reference
         return {
             **status,
@@ -284,7 +313,7 @@ class RelayTracking:
                 "why": reference.why,
             },
             "not_written": self._failed,
-            "published": dict(self._published),
+            "published": published,
         }
 
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:

@@ -1,7 +1,8 @@
 """A relay's clicks in the tracking slots, published: raw tags in, events of the log out.
 
 Bounded: what cannot be published in time is dropped by whole ranges of slots, and counted. Nobody
-waits for it.
+waits for it. Tags come by another thread than heartbeats do: a range is published one heartbeat
+after its last tag was sent, and a click that comes later yet is counted.
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ __all__ = ["TrackingPublisher"]
 _QUEUE_BYTES = 1 << 26
 _EVERY_PS = 250_000_000_000
 """Between events, unless there is much to say."""
+_MOST = 16 * MAX_CLICKS
+"""Clicks that are published in such a time; ranges beyond are dropped."""
+_REMEMBERED = 1 << 22
+"""Tags that are kept for the comparison with the board's histogram."""
 _LOST = ("tags_lost_", "tags_shed_")
 _COMPARED = 2000
 """Tags that a comparison with the board's histogram needs."""
@@ -50,6 +55,8 @@ class TrackingPublisher:
         Clicks in tracking slots that were published, and raw tags that were not looked at.
     ranges, ranges_dropped : int
         Ranges of slots that events spoke for, and that none does.
+    late : int
+        Clicks in tracking slots that came after their range had been published.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class TrackingPublisher:
         tick_ps: int,
         bin_ps: int,
     ) -> None:
-        self.published = self.dropped = self.ranges = self.ranges_dropped = 0
+        self.published = self.dropped = self.ranges = self.ranges_dropped = self.late = 0
         self._schedule = schedule
         self._positions = positions
         self._deskew = np.array([*deskew_ps], np.int64)
@@ -74,11 +81,18 @@ class TrackingPublisher:
         self._queued = 0
         self._lost = False
         self._board_lost = 0
+        self._lost_until_ps = -_EVERY_PS
+        self._cut_ps = 0
         self._next_slot = 0
         self._published_ps = -_EVERY_PS
+        self._window = (-_EVERY_PS, 0)
+        """Since when clicks are counted against `_MOST`, and how many there were."""
+        # Tags that no heartbeat has come after: the trim they came under may have changed.
+        self._ahead: list[tuple[NDArray[np.int64], NDArray[np.uint8]]] = []
         self._held: list[tuple[NDArray[np.uint64], NDArray[np.int32], NDArray[np.uint8]]] = []
         # Positions of tags lately, for the comparison: (time, position), of the detectors.
         self._lately: deque[tuple[NDArray[np.int64], NDArray[np.int32]]] = deque()
+        self._remembered = 0
 
     def raw_tags(self, payload: bytes) -> None:
         """Queue a payload of a TAGS frame; any thread, never waits."""
@@ -90,10 +104,15 @@ class TrackingPublisher:
             self._queued += len(payload)
             self._queue.append(payload)
 
+    def lose(self) -> None:
+        """Tags may have been lost on the way to here; any thread."""
+        with self._lock:
+            self._lost = True
+
     def heartbeat(
         self, beat: Heartbeat, missing: int, publish: Callable[[Mapping[str, Any]], None]
     ) -> None:
-        """Work off what came before this heartbeat, and publish it.
+        """Work off what came before this heartbeat, and publish what came before the last one.
 
         Parameters
         ----------
@@ -102,39 +121,63 @@ class TrackingPublisher:
         publish
             Puts an event into the log.
         """
-        cut_ps = beat.fields["cut_ps"]
-        self._positions.heartbeat(cut_ps, beat.fields["trim"])
+        before_ps, self._cut_ps = self._cut_ps, beat.fields["cut_ps"]
+        self._positions.heartbeat(self._cut_ps, beat.fields["trim"])
         with self._lock:
             payloads, self._queue = list(self._queue), deque()
             self._queued, lost, self._lost = 0, self._lost, False
+        board = missing + sum(n for k, n in beat.counters.items() if k.startswith(_LOST))
+        if lost or board != self._board_lost:
+            # Of tags up to here, and of such as were already on their way.
+            self._lost_until_ps = 2 * self._cut_ps - before_ps
+        self._board_lost = board
+        ahead, self._ahead = self._ahead, []
+        for t, channel in ahead:
+            self._take(t, channel)
         for payload in payloads:
-            self._take(Tags.parse(payload))
+            tags = Tags.parse(payload)
+            channel = tags.channel()
+            if len(channel) and channel[0] < len(self._deskew):
+                self._take(tags.time(), channel)
         # A tag of the next tick may still be deskewed to before this one's end.
-        safe_ps = cut_ps - self._late - self._tick_ps
+        safe_ps = before_ps - self._late - self._tick_ps
         if safe_ps <= 0:
             return
         end = int(self._positions.place(np.array([safe_ps], np.int64))[0][0])
         held = sum(len(slot) for slot, _, _ in self._held)
-        if end <= self._next_slot or (
-            held < MAX_CLICKS // 2 and safe_ps < self._published_ps + _EVERY_PS
-        ):
-            self._lost |= lost
+        soon = held < MAX_CLICKS // 2 and safe_ps < self._published_ps + _EVERY_PS
+        if end <= self._next_slot or soon:
             return
+        lost = self._published_ps < self._lost_until_ps
         self._published_ps = safe_ps
-        board = missing + sum(n for k, n in beat.counters.items() if k.startswith(_LOST))
-        lost, self._board_lost = lost or board != self._board_lost, board
+        if safe_ps >= self._window[0] + _EVERY_PS:
+            self._window = (safe_ps, 0)
         self._publish(end, lost, publish)
 
-    def _take(self, tags: Tags) -> None:
-        channel = tags.channel()
-        if not len(channel) or channel[0] >= len(self._deskew):
-            return
-        t = tags.time() - self._deskew[channel]
+    def _take(self, t: NDArray[np.int64], channel: NDArray[np.uint8]) -> None:
+        """Place tags up to the last heartbeat; the others wait for the next one."""
+        known = t <= self._cut_ps
+        if not known.all():
+            self._ahead.append((t[~known], channel[~known]))
+            t, channel = t[known], channel[known]
+        t = t - self._deskew[channel]
         channel, t = channel[t >= 0], t[t >= 0]
+        if not len(t):
+            return
         slot, position = self._positions.place(t)
         self._lately.append((t, position))
+        self._remembered += len(t)
+        while self._remembered > _REMEMBERED:
+            self._forget()
         inside = self._schedule.inside(slot)
-        self._held.append((slot[inside], position[inside], channel[inside]))
+        late = inside & (slot < self._next_slot)
+        self.late += int(late.sum())
+        inside &= ~late
+        if inside.any():
+            self._held.append((slot[inside], position[inside], channel[inside]))
+
+    def _forget(self) -> None:
+        self._remembered -= len(self._lately.popleft()[0])
 
     def _publish(self, end: int, lost: bool, publish: Callable[[Mapping[str, Any]], None]) -> None:
         first, self._next_slot = self._next_slot, end
@@ -148,9 +191,12 @@ class TrackingPublisher:
         now = (slot >= first) & (slot < end)
         later = slot >= end
         self._held = [(slot[later], position[later], detector[later])] if later.any() else []
-        if lost:
+        since_ps, clicks_before = self._window
+        much = clicks_before + int(now.sum()) > _MOST
+        if lost or much:
             self.ranges_dropped += 1
             return
+        self._window = (since_ps, clicks_before + int(now.sum()))
         order = np.argsort(slot[now], kind="stable")
         slot, position, detector = (part[now][order] for part in (slot, position, detector))
         while len(slot) > MAX_CLICKS:
@@ -175,8 +221,8 @@ class TrackingPublisher:
         begin_ps, end_ps = (k * self._tick_ps for k in (period.start_tick, period.end_tick))
         theirs = period.counts[: len(self._deskew)].sum(axis=0).astype(np.float64)
         parts = [p[(t >= begin_ps) & (t < end_ps)] for t, p in self._lately]
-        while self._lately and len(self._lately) > 1 and self._lately[0][0][-1:] < begin_ps:
-            self._lately.popleft()
+        while len(self._lately) > 1 and self._lately[0][0][-1] < begin_ps:
+            self._forget()
         ours = np.concatenate(parts) if parts else np.empty(0, np.int32)
         total = float(theirs.sum())
         if len(ours) < _COMPARED or not 0.9 < len(ours) / max(total, 1.0) < 1.1:
