@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,9 +24,10 @@ def register(app: typer.Typer) -> None:
 
 def gameday(
     scenario: Annotated[
-        str,
+        list[str],
         typer.Argument(
-            metavar="SCENARIO", help="A scenario's YAML, the name of one that comes along, or all."
+            metavar="SCENARIO...",
+            help="Scenarios' YAML files, names of those that come along, or all.",
         ),
     ],
     board: Annotated[
@@ -82,15 +84,18 @@ def gameday(
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
-def _scenarios(wanted: str) -> list[Scenario]:
+def _scenarios(wanted: Sequence[str]) -> list[Scenario]:
     """By name or file; ConfigError, or typer.BadParameter for a name that there is not."""
     from bellrelay.control.gameday_scenario import SCENARIOS, load_scenario, scenarios_of
 
-    if wanted == ALL:
-        found = [load_scenario(path) for path in scenarios_of(SCENARIOS)]
-        return sorted(found, key=lambda scenario: scenario.last)
-    own = SCENARIOS / f"{wanted}.yaml"
-    if not own.is_file() and not Path(wanted).is_file():
-        names = ", ".join(path.stem for path in scenarios_of(SCENARIOS))
-        raise typer.BadParameter(f"{wanted!r}; allowed: a file, all, {names}")
-    return [load_scenario(own if own.is_file() else Path(wanted))]
+    paths: list[Path] = []
+    for one in wanted:
+        own = SCENARIOS / f"{one}.yaml"
+        if one == ALL:
+            paths += scenarios_of(SCENARIOS)
+        elif own.is_file() or Path(one).is_file():
+            paths.append(own if own.is_file() else Path(one))
+        else:
+            names = ", ".join(path.stem for path in scenarios_of(SCENARIOS))
+            raise typer.BadParameter(f"{one!r}; allowed: a file, all, {names}")
+    return sorted(map(load_scenario, paths), key=lambda scenario: scenario.last)
