@@ -203,3 +203,25 @@ def test_the_reference_page_is_the_tables() -> None:
     assert page.read_text() == reference_page(), (
         "python -m bellrelay.control.fault_reference > docs/reference/faults.md"
     )
+
+
+def test_a_suspicion_without_proof_is_told_later_and_acted_on_later_still(
+    baseline: Baseline,
+) -> None:
+    """More announcements than anything explains; a slot announced twice would be proof at once."""
+
+    def more(seen: Observation) -> Observation:
+        assert seen.relay is not None
+        return of_relay(seen, psi_minus=4 * seen.relay.psi_minus, psi_plus=4 * seen.relay.psi_plus)
+
+    hands = Hands()
+    watch = Watch(baseline, hands)
+    link = SimulatedLink(seed=4)
+    watch.observe(link.run(30))
+    notices = watch.observe(link.run(25, report=more))
+    raised = [n for n in notices if n.turn is Turn.RAISED]
+    assert [n.fault for n in raised] == ["relay-suspect"]
+    first = watch.faults[0]
+    assert raised[0].time_s - first.raised_s == 3.0
+    assert [o.action for o in hands.orders] == [Action.CONTAIN]
+    assert hands.orders[0].time_s - first.raised_s == 10.0

@@ -195,12 +195,13 @@ def test_a_fault_of_the_link_is_told_in_time(
 
 @pytest.mark.soak
 def test_nothing_is_told_of_a_healthy_link(learning: RunningLink) -> None:
-    """Ten minutes, of both endpoints."""
+    """Five minutes, of both endpoints."""
     link = learning
     begun_s = link_time(link)
-    link.until(lambda: link_time(link) - begun_s > 600.0, 1800.0, "link time stands still")
+    link.until(lambda: link_time(link) - begun_s > 300.0, 550.0, "link time stands still")
     for role in ("alice", "bob"):
         faults = link.faults(role)
         assert faults["active"] == []
-        assert [n for n in faults["notices"] if n["link_time_s"] > begun_s] == []
+        told = [n for n in faults["notices"] if n["link_time_s"] > begun_s]
+        assert told == []
         assert faults["failed"] == ""

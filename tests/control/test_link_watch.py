@@ -540,3 +540,23 @@ def test_a_dead_relay_is_told_though_the_link_has_left_it(tmp_path: Path, learnt
             assert stage.asked == []
 
     asyncio.run(scene())
+
+
+def test_whoever_starts_first_does_not_call_the_others_missing(
+    tmp_path: Path, learnt: Path
+) -> None:
+    stage = Stage(SimulatedLink(seed=3))
+    stage.report = lambda seen: of_endpoint(seen, 0, peer_connected=False)
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(learnt))
+        async with watched(stage, settings, everybody(stage)) as faults:
+            status = await until(faults, lambda s: s["rounds"] >= 20, 40)
+            assert status["notices"] == []
+            stage.report = lambda seen: seen
+            await until(faults, lambda s: s["rounds"] >= 35, 40)
+            stage.report = lambda seen: of_endpoint(seen, 0, peer_connected=False)
+            status = await until(faults, lambda s: s["active"], 10)
+            assert status["active"][0]["fault"] == "path-to-peer"
+
+    asyncio.run(scene())

@@ -25,6 +25,7 @@ class ActiveFault:
     began_s: when what raised the first alarm was first seen. raised_s: when the alarm was. ended_s:
     when the first of its alarms cleared: what is observed after is not of this fault. steps_taken,
     next_step_s: of its mitigations; left_to_people: whether none is taken as the cause is in doubt.
+    told: whether people have been told of it.
     """
 
     fault: Fault
@@ -37,6 +38,7 @@ class ActiveFault:
     steps_taken: int = 0
     next_step_s: float = 0.0
     left_to_people: bool = False
+    told: bool = False
 
     @property
     def key(self) -> tuple[str, str]:
@@ -47,6 +49,12 @@ class ActiveFault:
     def probability(self) -> float:
         """Of this fault among the candidates."""
         return self.candidates[0].probability
+
+    @property
+    def proven(self) -> bool:
+        """Whether it needs no proof, or one of those that prove it is alarmed."""
+        proof = self.fault.proof
+        return not proof or any(instance.observable.name in proof for instance, _ in self.alarms)
 
     @property
     def agreement(self) -> float:

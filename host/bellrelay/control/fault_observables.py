@@ -178,6 +178,17 @@ def _dark(o: Observation) -> bool:
     return any(asked.light * asked.slots < _LEAST_ASKED for asked in o.asked)
 
 
+def _no_more(o: Observation, counted: float, expected: float) -> Sample:
+    """Counts, taken for what is expected if they are more while something is asked of a sender.
+
+    Detectors that were blind see more as less is sent. What would be an alarm by that must not
+    hold what was asked; light, live and suppressed tell whether the cause is gone.
+    """
+    if all(asked.calibrated for asked in o.asked):
+        return counted, expected
+    return min(counted, expected), expected
+
+
 def _light(o: Observation, base: Baseline, arm: int, _part: int) -> Sample:
     usual = (base.light[arm] or 0.0) * o.asked[arm].light
     if o.relay is None or not usual or _dark(o):
@@ -232,7 +243,7 @@ def _clicks(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
     if counts is None or _dark(o):
         return _NOTHING
     lit = sum(asked.light * asked.slots for asked in o.asked) / len(o.asked)
-    return counts.clicks, base.clicks_per_s[d] * _span(o) * lit
+    return _no_more(o, counts.clicks, base.clicks_per_s[d] * _span(o) * lit)
 
 
 def _outside(o: Observation, base: Baseline, d: int, _part: int) -> Sample:
@@ -256,7 +267,8 @@ def _announced(o: Observation, base: Baseline, _index: int, _part: int) -> Sampl
         return _NOTHING
     # Senders of a share of the slots send in the same ones.
     pairs = math.prod(asked.light for asked in o.asked) * min(asked.slots for asked in o.asked)
-    return float(o.relay.psi_minus + o.relay.psi_plus), base.announced * o.relay.live * pairs
+    announced = float(o.relay.psi_minus + o.relay.psi_plus)
+    return _no_more(o, announced, base.announced * o.relay.live * pairs)
 
 
 def _psi_minus(o: Observation, _base: Baseline, _index: int, _part: int) -> Sample:

@@ -38,8 +38,9 @@ nothing new.
 
 The first step is taken a second after a fault was told, if the faults that this step is right for
 have a probability of 0.6 or more together; if it is less for ten seconds, a person is called and
-nothing is done by itself. The next step follows if the fault lasts longer than the time in
-brackets.
+nothing is done by itself. A fault that something proves is told at once; without its proof it must
+have stood for three seconds, and for ten before its first step. The next step follows if the fault
+lasts longer than the time in brackets.
 
 """
 
@@ -107,7 +108,8 @@ def _fault(fault: Fault) -> str:
             * bool(untouched)
         )
         + f"- Suspected by: {', '.join(f'`{t}`' for t in triggers)}.\n"
-        f"- Steps: {steps}. Runbook: `{fault.runbook}`.\n"
+        + (f"- Proven by: {', '.join(f'`{p}`' for p in fault.proof)}.\n" if fault.proof else "")
+        + f"- Steps: {steps}. Runbook: `{fault.runbook}`.\n"
     )
 
 

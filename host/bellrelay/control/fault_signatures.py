@@ -41,6 +41,7 @@ class Fault:
     family: F1 to F6, or a word. scope: whose it is. weight: before evidence. cells: by observable.
     steps: in their order. triggers: cells that suspect it; those without brackets unless given.
     within_s: link time in which it must be seen once it is at full size; None: it comes slowly.
+    proof: observables that prove it; without one of them it is told, and acted on, some time later.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Fault:
     steps: tuple[Step, ...]
     triggers: tuple[str, ...] = ()
     within_s: float | None = None
+    proof: tuple[str, ...] = ()
 
     @property
     def runbook(self) -> str:
@@ -326,7 +328,7 @@ FAULTS: tuple[Fault, ...] = (
         },
         _steps((_A.CONTAIN, _NO_LIMIT)),
         triggers=("breaches", "lists-differ", "announced", "error-x", "psi-minus", "vacuum-share"),
-        within_s=5.0,
+        within_s=5.0, proof=("breaches", "lists-differ"),
     ),
 )  # fmt: skip
 """Every fault that can be diagnosed."""

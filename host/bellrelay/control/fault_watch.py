@@ -37,6 +37,8 @@ _BATCH = 256
 _SETTLE_S = 1.0
 _CONFIDENT = 0.6
 _DOUBT_S = 10.0
+_UNPROVEN_S = 3.0
+"""So long must a diagnosis stand whose proof is missing before it is told."""
 _REMEMBER_S = 600.0
 
 
@@ -224,7 +226,7 @@ class Watch:
             if key in episode.alarms:
                 over = episode.cleared(key, now_s)
                 self._over += over
-                notices += [_notice(Turn.CLEARED, f, now_s) for f in over]
+                notices += [_notice(Turn.CLEARED, f, now_s) for f in over if f.told]
         self._episodes = [e for e in self._episodes if e.alarms]
         return notices
 
@@ -232,8 +234,13 @@ class Watch:
 
     def _assess(self, episode: Episode, now_s: float) -> list[Notice]:
         before = list(episode.faults)
-        new = episode.assess(self._histories, now_s, self._baseline.detectors)
-        gone = [f for f in before if f not in episode.faults]
+        episode.assess(self._histories, now_s, self._baseline.detectors)
+        gone = [f for f in before if f.told and f not in episode.faults]
+        new = []
+        for fault in episode.faults:
+            if not fault.told and (fault.proven or now_s - fault.raised_s >= _UNPROVEN_S):
+                fault.told = True
+                new.append(fault)
         instead = ", ".join(f"{f.fault.name} of {f.subject}" for f in episode.faults)
         return [
             *(_notice(Turn.DROPPED, f, now_s, why=f"now: {instead}") for f in gone),
@@ -241,13 +248,13 @@ class Watch:
         ]
 
     def _mitigate(self, fault: ActiveFault, now_s: float) -> list[Notice]:
-        if fault.ended_s is not None or fault.left_to_people:
+        if not fault.told or fault.ended_s is not None or fault.left_to_people:
             return []
         if fault.steps_taken >= len(fault.fault.steps):
             return []
         if fault.steps_taken == 0:
             age_s = now_s - fault.raised_s
-            if age_s < _SETTLE_S:
+            if age_s < (_SETTLE_S if fault.proven else _DOUBT_S):
                 return []
             if fault.agreement < _CONFIDENT:
                 if age_s < _DOUBT_S:

@@ -35,6 +35,7 @@ __all__ = ["LinkWatch"]
 
 _EVERY_S = 1.0
 _KEPT = 100
+_START_S = 15.0
 _RAISED = (Turn.RAISED, Turn.ORDER_FAILED)
 _log = structlog.get_logger(__name__)
 
@@ -67,6 +68,8 @@ class LinkWatch:
         self._asker = HealthAsker(self._settings.timeout_s)
         self._services = Watch(UNKNOWN)
         self._services_s = 0.0
+        self._begun = False
+        self._started_s: float | None = None
         self._relay_said: dict[str, Status | None] = {}
         self._failed = ""
         self._rounds = 0
@@ -136,6 +139,8 @@ class LinkWatch:
                 for key in watched.deactivate():
                     # What was asked of senders against it is no good at the next relay.
                     self._actions.over(*key)
+            if not self._everybody_there(own, wall_s):
+                continue
             seen, notices = watched.observe([one_round])
             for notice in notices:
                 self._noticed(relay_id, watched.told, notice)
@@ -143,6 +148,16 @@ class LinkWatch:
                 self._observe_services(seen)
         self._actions.tick()
         self._rounds += 1
+
+    def _everybody_there(self, own: Status, wall_s: float) -> bool:
+        """Whether to begin: whoever starts first must not call the others missing."""
+        if not self._begun:
+            if self._started_s is None:
+                self._started_s = wall_s
+            relays = own["relays"]["each"].values()
+            there = own["peer"]["connected"] and all(r["connected"] for r in relays)
+            self._begun = there or wall_s - self._started_s >= _START_S
+        return self._begun
 
     def _observe_services(self, seen: Sequence[Observation]) -> None:
         """What belongs to no relay, by the time of whichever is active."""
@@ -215,6 +230,8 @@ class LinkWatch:
                 "turn": str(Turn.ORDER_FAILED),
                 "fault": order.fault,
                 "subject": order.subject,
+                "relay": order.relay or None,
+                "link_time_s": order.time_s,
                 "action": str(order.action),
                 "why": outcome.failed,
                 "runbook": f"docs/runbooks/{order.fault}.md",
