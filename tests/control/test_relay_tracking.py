@@ -99,22 +99,26 @@ def test_clicks_in_tracking_slots_are_published_as_the_board_has_them(tmp_path):
     tracking = {"settle_s": 0.3, "slots": slots}
     changes = {"raw_tags": {"stream": True}}
     with TrackedRelay(tmp_path, {}, tracking, changes) as relay:
-        relay.until(lambda: relay.status()["published"]["clicks"] > 60_000)
+        relay.until(lambda: relay.status()["published"]["clicks"] > 30_000)
         relay.until(lambda: relay.daemon.session.periods.last is not None)
         whole = relay.daemon.session.histogram[: relay.geometry.n_detectors].sum(axis=0)
         board_late = late_ps(whole, relay.link)
         published = relay.status()["published"]
         bell = relay.link.windows()
-    assert published["ranges_dropped"] == 0
+        lost = relay.daemon.session.link_lost["frames"]
+    # A busy machine may lose frames on the line: what they may have held is not published.
+    assert published["ranges_dropped"] <= 2 * lost
+    assert published["clicks_late"] == 0
     found, announced = {}, []
-    position, end = [], 0
+    position, end, spoken = [], 0, []
     for record in LogReader(tmp_path / "log", 0):
         if isinstance(record, Announced):
             announced += record.slot.tolist()
         elif record.values["kind"] == "tracking":
             clicks = TrackingClicks.parse(record.values)
-            assert clicks.first_slot == end
+            assert clicks.first_slot == end or (lost and clicks.first_slot > end)
             end = clicks.end_slot
+            spoken.append((clicks.first_slot, end))
             assert (clicks.slot % 2500 < 100).all()
             position.append(clicks.position_ps)
             for slot, at, detector in zip(
@@ -124,7 +128,7 @@ def test_clicks_in_tracking_slots_are_published_as_the_board_has_them(tmp_path):
     # Every announced tracking slot has two clicks there, in the board's own windows.
     checked = 0
     for slot in announced:
-        if slot % 2500 < 100 and slot < end:
+        if slot % 2500 < 100 and any(first <= slot < last for first, last in spoken):
             inside = [(at, d) for at, d in found[slot] if any(a <= at < b for a, b in bell)]
             assert len(inside) >= 2
             checked += 1

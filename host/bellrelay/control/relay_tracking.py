@@ -296,7 +296,9 @@ class RelayTracking:
         with self._lock:
             status = tracker.status()
         session = self._session
-        if session is None or session.phase is not Phase.RUNNING:
+        account = None if session is None else session.account
+        running = session is not None and session.phase is Phase.RUNNING
+        if not running or account is None or account.acquisition != self._acquisition:
             # What was known of a board that is away is no news of it.
             status.update(state="waiting", locked=False)
         if broken is not None:
