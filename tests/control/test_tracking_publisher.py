@@ -167,3 +167,52 @@ def test_what_is_kept_for_the_comparison_is_bounded():
     told.publisher.histogram(period())
     kept = sum(len(t) for t, _ in told.publisher._lately)
     assert kept == told.publisher._remembered
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_trims_that_come_between_two_heartbeats_leave_no_click_in_another_slot(sync):
+    """As while clocks are pulled in: 50 ppm from a time on that no heartbeat tells."""
+    rng, told = np.random.default_rng(8), Told(TrackingSlots(10, 5))
+    truth = TagPositions(PERIOD_PS, 0, 0, CLOCK_PS)
+    trims = {4: 1 << 30, 9: 0, 14: -(1 << 30), 18: -(1 << 10)}
+    trim, sent = 0, {}
+    for number in range(1, 40):
+        if number in trims:
+            took = (number - 1) * BEAT_PS + BEAT_PS // 10
+            truth.heartbeat(took, trim)
+            trim = trims[number]
+            truth.heartbeat(took, trim)
+        t = in_beat(number, 3000, rng)
+        sync_t = np.arange(1 + (number - 1) * BEAT_PS // 10**7, 1 + number * BEAT_PS // 10**7)
+        sync_t = sync_t * 10**7 - 77
+        slot, position = truth.place(t - DESKEW[0])
+        sent.update({(int(s), int(p)): 1 for s, p in zip(slot, position, strict=True)})
+        told.tags(t)
+        if sync:
+            told.tags(sync_t, channel=2)
+        last = truth.place(sync_t[-1:])
+        told.beats += 1
+        cut_ps = told.beats * BEAT_PS
+        fields = {
+            "cut_ps": cut_ps,
+            "trim": trim,
+            "cut_slot": int(truth.place(np.array([cut_ps]))[0][0]),
+            "sync_slot": int(last[0][0]),
+            "sync_pos": int(last[1][0]),
+        }
+        counters = {"sync": number} if sync else {}
+        beat = Heartbeat(State.RUNNING, False, fields, counters)
+        told.publisher.heartbeat(beat, 0, told.events.append)
+    found = told.found()
+    # What was placed by the wrong clock is not published; what is, is in its slot. (Without sync
+    # tags to a slot: then clocks do not differ by so much, or light could not be found.)
+    assert told.publisher.ranges_dropped >= 3
+    assert sum(c.slot.size for c in found) > 20_000
+    slots = {s + d for s, _ in sent for d in ((0,) if sync else (-1, 0, 1))}
+    exact = 0
+    for clicks in found:
+        for s, p in zip(clicks.slot.tolist(), clicks.position_ps.tolist(), strict=True):
+            assert s in slots
+            exact += any((s, p + d) in sent for d in range(-100, 101))
+    if sync:
+        assert exact == sum(c.slot.size for c in found)

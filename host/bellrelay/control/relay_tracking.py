@@ -210,6 +210,7 @@ class RelayTracking:
             period,
             geometry.tick_ps,
             self._config.histogram.bin_ps,
+            self._config.sync.deskew_ps,
         )
 
     def _centres(self) -> tuple[int, ...]:

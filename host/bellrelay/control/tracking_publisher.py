@@ -31,6 +31,9 @@ _MOST = 16 * MAX_CLICKS
 _REMEMBERED = 1 << 22
 """Tags that are kept for the comparison with the board's histogram."""
 _LOST = ("tags_lost_", "tags_shed_")
+_EXACT_PS = 100.0
+"""A slot clock of ours that was off by more was so by a trim that came between two heartbeats, as
+while clocks are pulled in: what was placed by it is not published."""
 _COMPARED = 2000
 """Tags that a comparison with the board's histogram needs."""
 
@@ -48,6 +51,8 @@ class TrackingPublisher:
         By detector.
     period_ps, tick_ps, bin_ps
         The slot as the board counts it; of the board; of its histogram.
+    sync_deskew_ps
+        Of the sync channel.
 
     Attributes
     ----------
@@ -67,6 +72,7 @@ class TrackingPublisher:
         period_ps: int,
         tick_ps: int,
         bin_ps: int,
+        sync_deskew_ps: int = 0,
     ) -> None:
         self.published = self.dropped = self.ranges = self.ranges_dropped = self.late = 0
         self._schedule = schedule
@@ -93,6 +99,10 @@ class TrackingPublisher:
         # Positions of tags lately, for the comparison: (time, position), of the detectors.
         self._lately: deque[tuple[NDArray[np.int64], NDArray[np.int32]]] = deque()
         self._remembered = 0
+        # By heartbeat: cut in ps and slots, last sync tag's slot and position; and the tags.
+        self._sync_deskew = sync_deskew_ps
+        self._sync_told: deque[tuple[int, int, int, int]] = deque(maxlen=8)
+        self._sync_tags: deque[NDArray[np.int64]] = deque(maxlen=256)
 
     def raw_tags(self, payload: bytes) -> None:
         """Queue a payload of a TAGS frame; any thread, never waits."""
@@ -139,6 +149,9 @@ class TrackingPublisher:
             channel = tags.channel()
             if len(channel) and channel[0] < len(self._deskew):
                 self._take(tags.time(), channel)
+            elif len(channel):
+                self._sync_tags.append(tags.time())
+        self._hold_to_board(beat)
         # A tag of the next tick may still be deskewed to before this one's end.
         safe_ps = before_ps - self._late - self._tick_ps
         if safe_ps <= 0:
@@ -153,6 +166,45 @@ class TrackingPublisher:
         if safe_ps >= self._window[0] + _EVERY_PS:
             self._window = (safe_ps, 0)
         self._publish(end, lost, publish)
+
+    def _hold_to_board(self, beat: Heartbeat) -> None:
+        """Find the slot clock where the board says it was: to a whole slot, or to a sync tag."""
+        fields = beat.fields
+        if not beat.counters.get("sync"):
+            if "cut_slot" in fields:
+                whole = self._slots_off(self._cut_ps, fields["cut_slot"])
+                self._correct(whole * self._period_ps if abs(whole) > 1 else 0)
+            return
+        self._sync_told.append(
+            (self._cut_ps, fields["cut_slot"], fields["sync_slot"], fields["sync_pos"])
+        )
+        while self._sync_told and self._sync_tags:
+            cut_ps, cut_slot, slot, position = self._sync_told[0]
+            if int(self._sync_tags[-1][-1]) <= cut_ps:
+                # Tags come by another thread: the next heartbeat looks again.
+                break
+            self._sync_told.popleft()
+            recent = np.concatenate(self._sync_tags)
+            at = int(np.searchsorted(recent, cut_ps))
+            t = recent[max(at - 3, 0) : at + 1] - self._sync_deskew
+            slots, positions = self._positions.place(t[t >= 0])
+            off = (slot - slots.astype(np.int64)) * self._period_ps + position - positions
+            if len(off):
+                # Which of the last tags the board meant, its count of slots says.
+                about = self._slots_off(cut_ps, cut_slot) * self._period_ps
+                self._correct(int(off[np.argmin(np.abs(off - about))]))
+
+    def _slots_off(self, cut_ps: int, cut_slot: int) -> int:
+        return cut_slot - int(self._positions.place(np.array([cut_ps], np.int64))[0][0])
+
+    def _correct(self, by_ps: int) -> None:
+        if abs(by_ps) <= _EXACT_PS:
+            return
+        self._positions.moved(by_ps)
+        self._held.clear()
+        self._lately.clear()
+        self._remembered = 0
+        self._lost_until_ps = self._cut_ps
 
     def _take(self, t: NDArray[np.int64], channel: NDArray[np.uint8]) -> None:
         """Place tags up to the last heartbeat; the others wait for the next one."""
