@@ -310,3 +310,32 @@ def test_clicks_by_setting_stand_to_one_another_as_the_intensities():
     for ratio in check.ratios:
         assert abs(ratio.measured - ratio.declared) < 4.0 * ratio.sigma
         assert ratio.sigma < 0.2
+
+
+def test_light_that_lies_in_no_pulses_moves_nothing():
+    """A blur, as while the relay's clock is pulled in, goes with the settings as pulses do."""
+    link = EventLink()
+    tracking = made()
+    random = np.random.default_rng(3)
+    for _ in range(40):
+        clicks = link.clicks()
+        places = random.integers(0, PERIOD_PS, clicks.slot.size).astype(np.int32)
+        tracking.take(Event(0, 1, replace(clicks, position_ps=places).values()))
+        tracking.decide(0.25)
+    assert tracking.light.value > 10 * tracking.light.sigma
+    assert tracking.counts.blurred > 0
+    assert tracking.servo.delay_ps == 0.0
+    assert tracking.status()["delay_ps"] is None
+
+
+def test_while_the_relays_clock_is_not_locked_clicks_say_nothing():
+    link = EventLink(fibre_ps=[0.0, 300.0])
+    tracking = made()
+    clock = {"kind": "slot-clock", "before": "locked"}
+    tracking.take(Event(0, 1, {**clock, "state": "acquiring"}))
+    follow(link, tracking, 10)
+    assert tracking.counts.unlocked == 40
+    assert link.sender_ps[1] == 0.0
+    tracking.take(Event(0, 1, {**clock, "state": "locked"}))
+    late = follow(link, tracking, 30)
+    assert abs(late[-1, 1]) < 40.0

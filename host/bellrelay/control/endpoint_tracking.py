@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["EndpointTracking"]
 
-_KINDS = ("heartbeat", "calibration", TrackingClicks.KIND)
+_KINDS = ("heartbeat", "calibration", "slot-clock", TrackingClicks.KIND)
 _WAITING = 256
 """Events that wait at most; a worker that is behind by more passes over the oldest."""
 _SILENT_S = 10.0

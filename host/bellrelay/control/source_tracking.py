@@ -39,18 +39,25 @@ _LEAST_SIGMA_PS = 0.5
 _SEEN = 5.0
 """Standard errors of light at which there is some."""
 _LONGEST_CALIBRATION_S = 1800.0
+_IN_PULSES = 0.7
+"""Share of a source's light that must lie in the pulses that were found: while the relay's clock is
+pulled in light is a blur, and what fits it best is none of its pulses."""
 _LONGEST_WINDOWS = 12
 """Windows that are put together where one has too few clicks; after that the fibre has moved."""
 
 
 @dataclass
 class TrackingCounts:
-    """What became of events and clicks. stale : events that came twice, or too late."""
+    """What became of events and clicks. stale : events that came twice, or too late. blurred :
+    windows whose light lies in no pulses. unlocked : events while the relay's clock was not locked.
+    """
 
     taken: int = 0
     malformed: int = 0
     stale: int = 0
     unknown: int = 0
+    unlocked: int = 0
+    blurred: int = 0
     clicks: int = 0
     clicks_outside: int = 0
     clicks_unknown: int = 0
@@ -135,6 +142,8 @@ class SourceTracking:
         )
         self.now_s = p.at_s
         self._calibrating_to_s = p.at_s
+        # Until it says that it is not: a relay that has said so long ago says it no more.
+        self._relay_locked = True
         # By setting, since the intensities are as they are: slots, and clicks in them.
         self._sent: NDArray[np.float64] = np.empty(0)
         self._by_setting = np.zeros((2, 0), np.int64)
@@ -164,6 +173,9 @@ class SourceTracking:
                 self._pass_to(cut)
         elif event.kind == "calibration":
             self._calibration(event)
+        elif event.kind == "slot-clock":
+            self._relay_locked = event.values.get("state") == "locked"
+            self._window = None
         elif event.kind == TrackingClicks.KIND and self.now_s >= self._calibrating_to_s:
             self._clicks(event)
 
@@ -223,6 +235,9 @@ class SourceTracking:
             return
         self._end_slot = clicks.end_slot
         self._pass_to(clicks.end_slot)
+        if not self._relay_locked:
+            counts.unlocked += 1
+            return
         try:
             sent = self.source.look(event.acquisition, clicks)
             intensities = self.source.intensities(event.acquisition)
@@ -290,6 +305,12 @@ class SourceTracking:
             own, sigma = found.apart_ps, found.sigma_apart_ps
         if sigma > s.width_ps:
             return False
+        rest = float(clicks.counts.sum() / clicks.slots.sum()) - self.light.value
+        if found.own_clicks < _IN_PULSES * self.light.value or (
+            s.aim == "other" and found.other_clicks < _IN_PULSES * rest
+        ):
+            self.counts.blurred += 1
+            return True
         self.delays = found
         servo.measured(own, max(sigma, _LEAST_SIGMA_PS), middle_s)
         return True
