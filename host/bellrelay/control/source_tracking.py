@@ -39,9 +39,9 @@ _LEAST_SIGMA_PS = 0.5
 _SEEN = 5.0
 """Standard errors of light at which there is some."""
 _LONGEST_CALIBRATION_S = 1800.0
-_IN_PULSES = 0.7
+_IN_PULSES = 0.9
 """Share of a source's light that must lie in the pulses that were found: while the relay's clock is
-pulled in light is a blur, and what fits it best is none of its pulses."""
+pulled in light is a blur, and what fits it best are pulses of both sources side by side."""
 _LONGEST_WINDOWS = 12
 """Windows that are put together where one has too few clicks; after that the fibre has moved."""
 
@@ -305,10 +305,9 @@ class SourceTracking:
             own, sigma = found.apart_ps, found.sigma_apart_ps
         if sigma > s.width_ps:
             return False
-        rest = float(clicks.counts.sum() / clicks.slots.sum()) - self.light.value
-        if found.own_clicks < _IN_PULSES * self.light.value or (
-            s.aim == "other" and found.other_clicks < _IN_PULSES * rest
-        ):
+        light = self.light
+        least = min(_IN_PULSES * light.value, light.value - 2.0 * light.sigma)
+        if found.own_clicks < least:
             self.counts.blurred += 1
             return True
         self.delays = found
