@@ -183,6 +183,10 @@ def test_a_planned_move_waits_for_the_end_of_the_block(tmp_path, who):
     async def script(link):
         await link.until_both(FIRST)
         await link.until_heard(0, 1)
+        # Both are in the next block, and not at the end of the first.
+        await link.until(
+            lambda: all(p.chosen.followers[0].position[1] == "1/1" for p in link.parties)
+        )
         party = getattr(link, who)
         answer = await party.chosen.move(SECOND, "new fibre")
         assert answer["relay"] == SECOND
