@@ -25,6 +25,7 @@ def alarms_of_hours(eta: float, seed: int, hours: int) -> list[str]:
     return said
 
 
+@pytest.mark.soak
 def test_a_day_of_a_healthy_link() -> None:
     assert alarms_of_hours(ETA, seed=11, hours=24) == []
 

@@ -134,6 +134,7 @@ def test_a_cut_fibre_and_then_a_dead_relay(learning: RunningLink) -> None:
             assert clock.held(told[0]["raised_s"])
 
 
+@pytest.mark.soak
 def test_tags_of_another_pool_are_told_and_a_new_session_begins(tmp_path: Path) -> None:
     """Bob's pool is put back from elsewhere: his tags fit nothing any more."""
     with running_link(tmp_path, SLOTS, BLOCK, {}) as link:
