@@ -66,7 +66,11 @@ def test_without_light_and_sync_it_holds_over_and_comes_back(tmp_path):
 def test_a_reference_that_is_gone_stops_the_loop_and_is_told(tmp_path):
     file = tmp_path / "reference"
     file.write_text("locked offset_ps=3\n")
-    tracking = {"settle_s": 0.3, "patience_s": 0.3, "reference": {"file": str(file)}}
+    tracking = {
+        "settle_s": 0.3,
+        "patience_s": 0.3,
+        "reference": {"file": str(file), "stale_s": 3600.0},
+    }
     with TrackedRelay(tmp_path, {}, tracking) as relay:
         relay.until_state("locked")
         assert relay.status()["reference"]["state"] == "locked"

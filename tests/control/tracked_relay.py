@@ -20,6 +20,8 @@ from bellrelay.relay.daemon import RelayDaemon
 from bellrelay_sim.link_config import link_and_geometry
 
 START_S = 60.0
+WAIT_S = 180.0
+"""For what takes seconds of the link, on a machine that has other things to do."""
 
 
 class TrackedRelay:
@@ -64,7 +66,7 @@ class TrackedRelay:
     def call(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(START_S)
 
-    def until(self, condition, seconds=START_S):
+    def until(self, condition, seconds=WAIT_S):
         end = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < end, getattr(self, "daemon", None) and self.status()
