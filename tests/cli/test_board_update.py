@@ -52,7 +52,7 @@ class Bench:
             "windows": {"early": [10_000, 20_000], "late": [50_000, 60_000]},
             "detectors": detectors,
             "log": {"directory": str(folder / "log")},
-            "firmware": {"directory": str(folder / "firmware"), "watch_s": 0.4},
+            "firmware": {"directory": str(folder / "firmware"), "watch_s": 1.5},
         }
         self.config.write_text(yaml.safe_dump(values))
         programs = folder / "programs"

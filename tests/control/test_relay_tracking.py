@@ -81,6 +81,7 @@ def test_a_reference_that_is_gone_stops_the_loop_and_is_told(tmp_path):
         relay.until_state("locked")
 
 
+@pytest.mark.soak
 def test_another_acquisition_begins_with_the_trim_that_was_good(tmp_path):
     tracking = {"sync": SYNC, "settle_s": 0.3}
     with TrackedRelay(tmp_path, LINK, tracking) as relay:

@@ -96,6 +96,7 @@ echo "result $(show {unit} Result)"
         assert said in lines, done.stderr
 
 
+@pytest.mark.soak
 def test_a_relay_that_hangs_is_killed_by_the_watchdog(machine):
     unit = relay(machine)
     done = machine.run(
@@ -164,6 +165,7 @@ echo "credential $(nsenter -t $pid -m cat /run/credentials/{unit}/key)"
     assert "credential a private key" in done.stdout
 
 
+@pytest.mark.soak
 def test_two_endpoints_meet_under_their_units(machine):
     link = SimulatedLink()
     relay_unit = relay(machine, {"fan_out": {"listen": "127.0.0.1:7410", "plain": True}})

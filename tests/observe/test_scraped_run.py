@@ -57,6 +57,7 @@ def scrape_config(files):
     }
 
 
+@pytest.mark.soak
 def test_every_query_of_every_dashboard_finds_data_in_a_run(tmp_path, requires_program):
     program = requires_program("prometheus", "apt-get install prometheus")
     folder = tmp_path / "run"
