@@ -42,6 +42,7 @@ def check_whole(result: dict[str, Any], names: set[str]) -> None:
     assert delivered["once"]
 
 
+@pytest.mark.soak
 def test_scenarios_pass_one_after_another_on_the_event_board(tmp_path: Path) -> None:
     result = gameday(*QUICK, "--short", "--report", str(tmp_path))
     check_whole(result, set(QUICK))
