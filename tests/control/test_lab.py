@@ -167,7 +167,7 @@ def test_a_plugin_that_gives_no_device_is_refused(monkeypatch: pytest.MonkeyPatc
         def load() -> Any:
             return lambda options, name: object()
 
-    monkeypatch.setattr("bellrelay.control.lab.entry_points", lambda group: [Point()])
+    monkeypatch.setattr("bellrelay.settings.plugins.entry_points", lambda group: [Point()])
     with pytest.raises(ConfigError, match="a plugin that gives a attenuator or delay-line"):
         lab({"d": {"plugin": "mine"}})
 

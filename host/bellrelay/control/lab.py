@@ -9,11 +9,11 @@ switched off must not keep a relay from starting. See docs/how-to/lab-hardware.m
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.model import FileModel
+from bellrelay.settings.plugins import configured_plugin
 
 from .lab_devices import KINDS
 
@@ -41,16 +41,8 @@ class Lab:
     def __init__(self, config: FileModel, devices: Mapping[str, LabDeviceSettings]) -> None:
         self._config = config
         self._devices: dict[str, Any] = {}
-        plugins = {point.name: point for point in entry_points(group=GROUP)}
         for name, settings in devices.items():
-            if settings.plugin not in plugins:
-                there = f"{', '.join(sorted(plugins)) or 'none'}, as installed here"
-                raise config.error(f"lab.{name}.plugin", settings.plugin, there)
-            options = dict(settings.options)
-            try:
-                device = plugins[settings.plugin].load()(options, name)
-            except ValueError as error:
-                raise config.error(f"lab.{name}", options, str(error)) from None
+            device = configured_plugin(config, f"lab.{name}", GROUP, settings, name)
             if not _kinds(device):
                 raise config.error(
                     f"lab.{name}.plugin",

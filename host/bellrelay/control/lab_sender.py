@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from typing import Any
 
 from bellrelay.endpoint.sender_plugin import SenderCannot
+from bellrelay.settings.plugins import installed_plugins
 
 from .lab import GROUP
 from .lab_devices import Attenuator, DelayLine, DeviceRefused, Shutter
@@ -114,7 +114,7 @@ def _device(name: str, given: object, role: str) -> Any:
         zero = rest.pop(_ZERO[name], None)
         if isinstance(zero, bool) or not isinstance(zero, int | float):
             raise ValueError(f"{name}.{_ZERO[name]} must be a number; got {zero!r}")
-    plugins = {point.name: point for point in entry_points(group=GROUP)}
+    plugins = installed_plugins(GROUP)
     if given["plugin"] not in plugins:
         raise ValueError(f"{name}.plugin must be one of {', '.join(sorted(plugins))}")
     try:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
 from bellrelay.distill.ladder import MAX_DEVIATION, Ladder
 from bellrelay.relay.tracking_settings import TrackingSlotsSettings
@@ -26,6 +25,7 @@ from bellrelay.settings.model import (
     is_loopback,
 )
 from bellrelay.settings.peer import PeerSettings
+from bellrelay.settings.plugins import PluginSettings
 
 __all__ = [
     "BlockSettings",
@@ -130,19 +130,12 @@ class TimetableSettings(Model):
     )
 
 
-class SourceSettings(Model):
+class SourceSettings(PluginSettings):
     """Where it stands what was sent; further keys are the plugin's own."""
-
-    model_config = ConfigDict(extra="allow")
 
     plugin: Name = Field(
         description="`files`, or another entry point of the group `bellrelay.sources`"
     )
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The plugin's own keys."""
-        return dict(self.model_extra or {})
 
 
 class SecondarySettings(RelaySettings):
@@ -154,17 +147,10 @@ class SecondarySettings(RelaySettings):
     )
 
 
-class SenderSettings(Model):
+class SenderSettings(PluginSettings):
     """What the endpoint may ask of its sender; further keys are the plugin's own."""
 
-    model_config = ConfigDict(extra="allow")
-
     plugin: Name = Field(description="an entry point of the group `bellrelay.senders`")
-
-    @property
-    def options(self) -> Mapping[str, Any]:
-        """The plugin's own keys."""
-        return dict(self.model_extra or {})
 
 
 class LadderSettings(Model):

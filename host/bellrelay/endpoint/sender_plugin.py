@@ -9,12 +9,12 @@ Nothing that is asked here may depend on a choice of the sender's that is still 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from bellrelay.distill.ladder import Ladder
+from bellrelay.settings.plugins import configured_plugin
 
 from .config import EndpointConfig
 
@@ -127,15 +127,5 @@ def load_sender(config: EndpointConfig) -> Sender:
     """
     if config.sender is None:
         return NoSender()
-    name = config.sender.plugin
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
-        names = ", ".join(sorted(found)) or "none"
-        raise config.error("sender.plugin", name, f"{names}, as installed here")
-    plugin = found[name].load()
-    options: Mapping[str, Any] = config.sender.options
-    try:
-        sender: Sender = plugin(options, config.role)
-    except ValueError as error:
-        raise config.error("sender", dict(options), str(error)) from None
+    sender: Sender = configured_plugin(config, "sender", GROUP, config.sender, config.role)
     return sender

@@ -15,9 +15,10 @@ a method ``readings`` it also brings what its power monitor measured.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+
+from bellrelay.settings.plugins import configured_plugin
 
 from .checked_source import CheckedSource
 from .config import EndpointConfig, SourceSettings
@@ -47,15 +48,9 @@ def load_source(
         No such plugin, or it refuses its options.
     """
     settings = settings or config.source
-    name = settings.plugin
-    found = {point.name: point for point in entry_points(group=GROUP)}
-    if name not in found:
-        raise config.error(f"{key}.plugin", name, f"{', '.join(sorted(found))}, as installed here")
-    plugin = found[name].load()
-    try:
-        open_log: Callable[[int], SourceLog] = plugin(settings.options, config.role)
-    except ValueError as error:
-        raise config.error(key, dict(settings.options), str(error)) from None
+    open_log: Callable[[int], SourceLog] = configured_plugin(
+        config, key, GROUP, settings, config.role
+    )
     ladder = config.own_ladder
     windows = windows_of(config)
     relay_id = config.relays[[each for each, _ in config.sources].index(key)].id
