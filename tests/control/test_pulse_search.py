@@ -18,7 +18,8 @@ from bellrelay.control.calibration_step import StepFailed, StepResult
 from bellrelay.control.pulse_positions import TooFewCounts
 from bellrelay.control.pulse_search import find_pulses, nearest_turn
 from bellrelay.control.relay_settings import overlaid
-from bellrelay.control.step_deskew import DeskewOptions, DeskewStep
+from bellrelay.control.slot_light import ArrivalOptions
+from bellrelay.control.step_deskew import DeskewStep
 from bellrelay.control.step_phase import PhaseOptions, PhaseStep, phase_change
 from bellrelay.control.step_windows import WindowsOptions, WindowsStep
 from bellrelay.relay.config import RelayConfig
@@ -131,13 +132,13 @@ def test_deskew_brings_all_detectors_together(wrong: int) -> None:
         {"name": "D1", "port": "d", "deskew_ps": 2190 + wrong},
     ]
     there = bench(detectors=detectors)
-    result = run(DeskewStep(), there, DeskewOptions())
+    result = run(DeskewStep(), there, ArrivalOptions())
     assert result.ok
     there.apply(result)
     left = there.config.detectors[1].deskew_ps - 2190
     assert abs(left) <= max(5, 4.0 * result.figures["sigma_ps"][1] + 1.0)
     # A second run finds nothing.
-    again = run(DeskewStep(), there, DeskewOptions())
+    again = run(DeskewStep(), there, ArrivalOptions())
     assert again.change == {} or abs(left) > 3
     assert there.config.detectors[0].deskew_ps == 820
 
@@ -146,9 +147,9 @@ def test_deskew_of_too_little_light_changes_nothing(tmp_path: Path) -> None:
     there = bench()
     there.counts = 500
     with pytest.raises(StepFailed, match="asked for"):
-        run(DeskewStep(), there, DeskewOptions(error_ps=1.0))
+        run(DeskewStep(), there, ArrivalOptions(error_ps=1.0))
     there.counts = 40_000
-    result = run(DeskewStep(), there, DeskewOptions())
+    result = run(DeskewStep(), there, ArrivalOptions())
     assert result.draw is not None
     result.draw(tmp_path / "deskew.png")
     assert (tmp_path / "deskew.png").read_bytes().startswith(b"\x89PNG")
@@ -156,9 +157,9 @@ def test_deskew_of_too_little_light_changes_nothing(tmp_path: Path) -> None:
 
 def test_a_board_without_histogram_says_what_to_set() -> None:
     with pytest.raises(StepFailed, match=r"histogram\.period_s"):
-        run(DeskewStep(), bench(histogram={"period_s": 0}), DeskewOptions())
+        run(DeskewStep(), bench(histogram={"period_s": 0}), ArrivalOptions())
     with pytest.raises(StepFailed, match=r"histogram\.bin_ps"):
-        run(DeskewStep(), bench(histogram={"bin_ps": 4}), DeskewOptions())
+        run(DeskewStep(), bench(histogram={"bin_ps": 4}), ArrivalOptions())
 
 
 @settings(max_examples=20, deadline=None)

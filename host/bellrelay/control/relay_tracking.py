@@ -187,7 +187,7 @@ class RelayTracking:
             period_ps=period,
             bin_ps=config.histogram.bin_ps,
             detectors=geometry.n_detectors,
-            centres_ps=self._centres(),
+            centres_ps=config.pulse_centres_ps,
             trim=trim,
         )
         if self._reference is not None:
@@ -212,13 +212,6 @@ class RelayTracking:
             self._config.histogram.bin_ps,
             self._config.sync.deskew_ps,
         )
-
-    def _centres(self) -> tuple[int, ...]:
-        if self._settings.centres_ps is not None:
-            return self._settings.centres_ps
-        windows = self._config.windows
-        both = [w for w in (windows.early, windows.late) if w[1] > w[0]]
-        return tuple((start + end) // 2 for start, end in both)
 
     def _told(self, beat: Heartbeat, session: BoardSession, tracker: RelayTracker) -> None:
         with self._lock:

@@ -1,13 +1,16 @@
-"""The light in the slot as calibration steps see it, and where in it the pulses belong."""
+"""The light in the slot as calibration steps see it, and what those that look at it share."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from bellrelay.relay.config import RelayConfig
+from bellrelay.settings.model import Model, between
 
 from .calibration_bench import Bench
 from .calibration_step import StepFailed
@@ -15,15 +18,21 @@ from .pulse_monitor import PulseMeasurement
 from .pulse_positions import TooFewCounts
 from .pulse_search import find_pulses
 
-__all__ = ["draw_slots", "light_of", "measured_light", "middles_ps", "pulse_places"]
+__all__ = ["ArrivalOptions", "draw_slots", "light_of", "measured_light", "middles_ps"]
 
 
-def pulse_places(config: RelayConfig) -> tuple[int, ...]:
-    """Where in the slot the pulses belong: as tracking has it, else the middles of the windows."""
-    if config.tracking is not None and config.tracking.centres_ps is not None:
-        return config.tracking.centres_ps
-    both = [w for w in (config.windows.early, config.windows.late) if w[1] > w[0]]
-    return tuple((start + end) // 2 for start, end in both)
+class ArrivalOptions(Model):
+    """Options of a step that looks at where in the slot light arrives."""
+
+    seconds: Annotated[float, between(0.001, 3600.0, "s of the board's time")] = Field(
+        default=2.0, description="for so long the arrival times are collected"
+    )
+    least_ps: Annotated[float, between(0.0, 1e6, "ps")] = Field(
+        default=5.0, description="what is less wrong than this is left as it is"
+    )
+    error_ps: Annotated[float, between(0.1, 1e6, "ps")] = Field(
+        default=20.0, description="a measurement with a larger standard error changes nothing"
+    )
 
 
 def measured_light(bench: Bench, seconds: float) -> tuple[NDArray[np.uint64], float]:

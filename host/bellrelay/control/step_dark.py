@@ -29,7 +29,6 @@ from .calibration_step import StepFailed, StepResult
 from .pulse_positions import TooFewCounts
 from .pulse_search import find_pulses
 from .quiet_counts import QuietCounts, quiet_counts
-from .slot_light import pulse_places
 from .tag_positions import TagPositions
 
 __all__ = ["DarkOptions", "DarkStep", "between_pulses"]
@@ -166,7 +165,7 @@ def between_pulses(
             counts,
             bin_ps=_BIN_PS,
             period_ps=period,
-            near_ps=tuple(map(float, pulse_places(config))),
+            near_ps=tuple(map(float, config.pulse_centres_ps)),
         )
     except TooFewCounts as error:
         raise ValueError(f"{error}; light: off, if nothing arrives") from None

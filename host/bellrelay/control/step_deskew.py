@@ -11,33 +11,17 @@ one. Cables that differ by so much are measured once, by the board's calibration
 from __future__ import annotations
 
 import math
-from typing import Annotated
 
 import numpy as np
-from pydantic import Field
 
-from bellrelay.settings.model import Model, between
+from bellrelay.settings.model import Model
 
 from .calibration_bench import Bench
 from .calibration_step import StepFailed, StepResult
 from .pulse_search import nearest_turn
-from .slot_light import draw_slots, light_of, measured_light, pulse_places
+from .slot_light import ArrivalOptions, draw_slots, light_of, measured_light
 
-__all__ = ["DeskewOptions", "DeskewStep"]
-
-
-class DeskewOptions(Model):
-    """Options of the step."""
-
-    seconds: Annotated[float, between(0.001, 3600.0, "s of the board's time")] = Field(
-        default=2.0, description="for so long the arrival times are collected"
-    )
-    least_ps: Annotated[float, between(0.0, 1e6, "ps")] = Field(
-        default=5.0, description="what is less wrong than this is left as it is"
-    )
-    error_ps: Annotated[float, between(0.1, 1e6, "ps")] = Field(
-        default=20.0, description="a measurement with a larger standard error changes nothing"
-    )
+__all__ = ["DeskewStep"]
 
 
 class DeskewStep:
@@ -46,13 +30,13 @@ class DeskewStep:
     name = "deskew"
     about = "delay of each detector against the first, from the pulses' arrival times"
     disturbs = False
-    options: type[Model] = DeskewOptions
+    options: type[Model] = ArrivalOptions
 
-    def run(self, bench: Bench, options: DeskewOptions) -> StepResult:
+    def run(self, bench: Bench, options: ArrivalOptions) -> StepResult:
         """See :class:`~.calibration_step.Step`."""
         config = bench.config
         histogram, _ = measured_light(bench, options.seconds)
-        places = tuple(map(float, pulse_places(config)))
+        places = tuple(map(float, config.pulse_centres_ps))
         first, shifts = light_of(histogram[0], config, places, config.detectors[0].name)
         found = tuple(place + shift for place, shift in zip(places, shifts, strict=True))
         late, sigma = [0.0], [0.0]

@@ -24,7 +24,6 @@ from bellrelay.settings.model import Model, between
 from .calibration_bench import Bench
 from .calibration_step import StepFailed, StepResult
 from .gate_response import GateResponse, gate_response
-from .slot_light import pulse_places
 
 __all__ = ["GateScanOptions", "GateScanStep"]
 
@@ -60,7 +59,7 @@ class GateScanStep:
         if not any(widths):
             text = "no detector has a gate: detectors.N.gate_width_ps, or width_ps of this step"
             return StepResult(True, text)
-        places = pulse_places(config)
+        places = config.pulse_centres_ps
         apart = places[-1] - places[0]
         if any(0 < width <= apart for width in widths):
             raise StepFailed(

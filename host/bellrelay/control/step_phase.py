@@ -19,22 +19,16 @@ from bellrelay.settings.model import Model, between
 
 from .calibration_bench import Bench
 from .calibration_step import StepFailed, StepResult
-from .slot_light import draw_slots, light_of, measured_light, pulse_places
+from .slot_light import ArrivalOptions, draw_slots, light_of, measured_light
 
 __all__ = ["PhaseOptions", "PhaseStep", "phase_change"]
 
 
-class PhaseOptions(Model):
+class PhaseOptions(ArrivalOptions):
     """Options of the step."""
 
     seconds: Annotated[float, between(0.001, 3600.0, "s of the board's time")] = Field(
         default=1.0, description="for so long the arrival times are collected"
-    )
-    least_ps: Annotated[float, between(0.0, 1e6, "ps")] = Field(
-        default=5.0, description="what is less wrong than this is left as it is"
-    )
-    error_ps: Annotated[float, between(0.1, 1e6, "ps")] = Field(
-        default=20.0, description="a measurement with a larger standard error changes nothing"
     )
 
 
@@ -70,7 +64,7 @@ class PhaseStep:
         """See :class:`~.calibration_step.Step`."""
         config = bench.config
         histogram, _ = measured_light(bench, options.seconds)
-        places = tuple(map(float, pulse_places(config)))
+        places = tuple(map(float, config.pulse_centres_ps))
         light, shifts = light_of(histogram.sum(axis=0), config, places, "all detectors")
         weight = 1.0 / light.positions.sigma_position_ps**2
         late = float((weight * shifts).sum() / weight.sum())

@@ -20,7 +20,7 @@ from bellrelay.settings.model import Model, between
 
 from .calibration_bench import Bench
 from .calibration_step import StepFailed, StepResult
-from .slot_light import draw_slots, light_of, measured_light, pulse_places
+from .slot_light import draw_slots, light_of, measured_light
 from .window_choice import best_windows, slot_profile
 
 __all__ = ["WindowsOptions", "WindowsStep"]
@@ -65,7 +65,7 @@ class WindowsStep:
         config = bench.config
         histogram, slots = measured_light(bench, options.seconds)
         period = round(config.slot_period_ps)
-        near = tuple(map(float, pulse_places(config)))
+        near = tuple(map(float, config.pulse_centres_ps))
         light, _ = light_of(histogram.sum(axis=0), config, near, "all detectors")
         centres = tuple(map(float, light.positions.position_ps))
         if list(centres) != sorted(centres):

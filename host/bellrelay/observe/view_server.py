@@ -78,7 +78,6 @@ class ViewServer:
         self._events = events
         self._records = records
         self._pages: set[web.WebSocketResponse] = set()
-        self._told_changes = ""
         self._runner: web.AppRunner | None = None
 
     @property

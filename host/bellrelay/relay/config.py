@@ -341,6 +341,14 @@ class RelayConfig(FileModel):
         """Output port of every detector as a number, c is 0."""
         return tuple("cd".index(d.port) for d in self.detectors)
 
+    @property
+    def pulse_centres_ps(self) -> tuple[int, ...]:
+        """Where in the slot pulses belong: as tracking has it, else the middles of the windows."""
+        if self.tracking is not None and self.tracking.centres_ps is not None:
+            return self.tracking.centres_ps
+        both = [w for w in (self.windows.early, self.windows.late) if w[1] > w[0]]
+        return tuple((start + end) // 2 for start, end in both)
+
     def faults(self) -> list[tuple[str, object, str]]:
         """What contradicts itself between keys: key, value, allowed."""
         out: list[tuple[str, object, str]] = []
