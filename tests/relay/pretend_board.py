@@ -28,6 +28,7 @@ class PretendBoard:
     While it runs it announces ``per_beat`` slots before each heartbeat. ``damage(bytes) -> bytes``
     is applied to all that leaves. ``lie`` is called with the frames' list before it is sent.
     ``left_when_idle``: (type, payload) of frames that leave between a stop and its answer.
+    ``beats_before_start``: heartbeats of the idle board that leave before a start takes effect.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class PretendBoard:
         self.silent = False
         self.mute = False
         self.left_when_idle = []
+        self.beats_before_start = 0
         self.sent_frames = 0
         self.master = -1
         self._closing = threading.Event()
@@ -207,6 +209,7 @@ class PretendBoard:
 
     def _control(self, value):
         if value & Control.START and self.state is State.IDLE:
+            self.out(b"".join(self.heartbeat() for _ in range(self.beats_before_start)))
             self.state = State.RUNNING
             self.slot = self.tick = 0
             self.totals = dict.fromkeys(self.totals, 0)

@@ -122,6 +122,27 @@ def test_announcements_are_logged_and_served_and_the_board_configured(
         assert [b.words[at + i] for i in range(len(values))] == [v & 0xFFFFFFFF for v in values]
 
 
+def test_a_board_that_has_not_started_yet_says_nothing_of_the_new_acquisition(
+    tmp_path, relay_values, board
+):
+    """Its heartbeats tell how far the acquisition before came: no slot of this one is closed."""
+    b = board(beat_s=0.005)
+    b.beats_before_start = 3
+    enough = 800
+
+    async def body(daemon):
+        account = daemon.session.account
+        await until(lambda: account.heartbeat and account.psi_minus > enough)
+
+    run(check_config(relay_values), body)
+    enough = 10
+    run(check_config(relay_values), body)
+    _, events = logged(tmp_path)
+    cuts = [e.values["cut_slot"] for e in events if e.kind == "heartbeat" and e.acquisition == 2]
+    assert cuts
+    assert max(cuts) <= b.sent[2][-1][0] + 1 < b.sent[1][-1][0]
+
+
 def test_damage_on_the_link_costs_no_wrong_event_and_is_accounted_exactly(
     tmp_path, relay_values, board
 ):

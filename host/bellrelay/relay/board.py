@@ -602,18 +602,21 @@ class BoardSession:
         self.heartbeat = beat
         self.heartbeat_at = time.monotonic()
         if account is not None:
-            if frame.acquisition == account.acquisition:
+            # Between the start that we have announced and the board's own, its heartbeats still
+            # tell of the acquisition before.
+            told = frame.acquisition == account.acquisition
+            if told:
                 self._settle(account, beat)
                 self._final = self._final or beat.final
             elif beat.state is State.IDLE and self._stop_sent:
                 # The final heartbeat was lost; an idle board still tells the totals.
                 self._settle(account, beat)
-                self._final = True
+                self._final = told = True
             elif beat.state is State.IDLE and account.heartbeat is not None and not self._final:
                 self._settle(account, beat)
                 self._end(account, final=True)
                 self._fail(Phase.LOST, Trouble.ENDED)
-            if self.heartbeat_at - self._last_event > _HEARTBEAT_EVENT_S:
+            if told and self.heartbeat_at - self._last_event > _HEARTBEAT_EVENT_S:
                 self._last_event = self.heartbeat_at
                 self._sink.event(
                     account.acquisition,
