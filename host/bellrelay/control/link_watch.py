@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from bellrelay.endpoint.block_store import BlockRow
 from bellrelay.endpoint.config import EndpointConfig, WatchSettings
+from bellrelay.service.health_asker import HealthAsker
 
 from .baseline_file import BaselineFile
 from .daemon_hands import DaemonHands
@@ -22,7 +23,6 @@ from .fault_baseline import UNKNOWN
 from .fault_from_status import Status
 from .fault_observation import Observation
 from .fault_watch import Notice, Turn, Watch
-from .health_asker import HealthAsker
 from .link_actions import LinkActions, Outcome
 from .link_observer import Round
 from .observation_parts import services_of

@@ -8,13 +8,17 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from bellrelay.service.health_server import Status
+from bellrelay.wire.geometry import BoardGeometry
 
 __all__ = ["relay_metrics"]
 
 
 def relay_metrics(s: Status) -> Iterator[Metric]:
     """Metrics of a status as :meth:`RelayDaemon.status` gives it."""
+    board = s["board"]
+    simulated = None if board is None else float(board["name"] == BoardGeometry.board)
     gauges = {
+        "simulated": ("1 while the board is a twin, whose light is none", simulated),
         "up": ("1 while the board is acquiring", float(s["state"] == "running")),
         "heartbeat_age_seconds": ("since the board's last heartbeat", s["heartbeat_age_s"]),
         "live_fraction": ("slots in which every detector could have fired", s["live_fraction"]),
@@ -25,12 +29,12 @@ def relay_metrics(s: Status) -> Iterator[Metric]:
     for name, (text, number) in gauges.items():
         if number is not None and not math.isnan(number):
             yield GaugeMetricFamily(f"bellrelay_relay_{name}", text, value=number)
-    board = CounterMetricFamily(
+    counters = CounterMetricFamily(
         "bellrelay_board", "counters of the board in this acquisition", labels=["counter"]
     )
     for name, number in s["counters"].items():
-        board.add_metric([name], number)
-    yield board
+        counters.add_metric([name], number)
+    yield counters
     received = CounterMetricFamily(
         "bellrelay_announcements_received",
         "announcements that came in this acquisition",

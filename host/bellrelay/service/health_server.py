@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -52,7 +53,7 @@ class HealthServer:
         Where; nowhere if no address is set.
     status
         What /health says, plain types and nothing secret; 200 while its ``state`` is ``running``,
-        503 otherwise.
+        503 otherwise. ``started_utc_ns``, when this began to listen, is added to it.
     metrics
         What /metrics says, of a status.
     pages
@@ -78,6 +79,7 @@ class HealthServer:
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_Collector(status, metrics))
         self._runner: web.AppRunner | None = None
+        self._started_utc_ns: int | None = None
 
     async def start(self) -> None:
         """Listen, if an address is set. OSError: it is in use."""
@@ -91,6 +93,7 @@ class HealthServer:
         host, port = split_address(self._settings.listen)
         await web.TCPSite(self._runner, host, port).start()
         self.port = self._runner.addresses[0][1]
+        self._started_utc_ns = time.time_ns()
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -98,7 +101,7 @@ class HealthServer:
             await self._runner.cleanup()
 
     async def _health(self, _request: web.Request) -> web.Response:
-        status = plain_numbers(self._status())
+        status = plain_numbers({**self._status(), "started_utc_ns": self._started_utc_ns})
         # A probe looks at the code alone.
         code = 200 if status["state"] == "running" else 503
         return web.json_response(status, status=code, dumps=lambda v: json.dumps(v, indent=1))

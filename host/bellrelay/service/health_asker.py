@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,13 +18,15 @@ _ABSENT = (aiohttp.ClientError, TimeoutError, OSError)
 class HealthAsker:
     """Asks; use it as a context manager.
 
-    Answers are not authenticated: whoever stands in between can make a watch do what it does about
-    a fault, that is, deny service. No key depends on them.
+    Answers over plain HTTP are not authenticated: whoever stands in between can make a watch do
+    what it does about a fault, that is, deny service. No key depends on them.
 
     Parameters
     ----------
     timeout_s
         For a whole answer.
+    tls
+        Of addresses that begin with https; None: as this machine trusts.
 
     Attributes
     ----------
@@ -31,13 +34,14 @@ class HealthAsker:
         By address: why there was no answer, the last time; empty if there was one.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
         self.why: dict[str, str] = {}
+        self._tls = tls
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
 
     async def __aenter__(self) -> HealthAsker:
         # A connection each: one that is kept open would hide a daemon that takes no new ones.
-        connector = aiohttp.TCPConnector(force_close=True)
+        connector = aiohttp.TCPConnector(force_close=True, ssl=self._tls or True)
         self._client = aiohttp.ClientSession(timeout=self._timeout, connector=connector)
         return self
 
