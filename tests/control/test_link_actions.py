@@ -63,6 +63,9 @@ class NotedHands:
     async def halt(self) -> str:
         return await self._note("halt", "")
 
+    async def resume(self) -> str:
+        return await self._note("resume", "")
+
 
 class Desk:
     """One endpoint's actions, and what became of them."""

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 _EXAMPLES = (
     "Examples: bellrelay endpoint --config alice.yaml; bellrelay endpoint --config alice.yaml "
     "--propose brighter.yaml --share 0.1 --why 'new laser'; bellrelay endpoint --config bob.yaml "
-    "--roll-back --why 'decoy looks wrong'"
+    "--roll-back --why 'decoy looks wrong'; bellrelay endpoint --config alice.yaml --act throttle "
+    "--why 'detectors are overdriven'"
 )
 
 
@@ -48,8 +49,23 @@ def endpoint(
     ] = False,
     new_baseline: Annotated[
         bool,
-        typer.Option("--new-baseline", help="Learn anew what the healthy link shows, and run."),
+        typer.Option(
+            "--new-baseline",
+            help="Have the running endpoint learn anew what its healthy link shows, and end.",
+        ),
     ] = False,
+    act: Annotated[
+        str | None,
+        typer.Option(
+            help="Have the running endpoint do this now: re-sync, throttle, attenuate, fail-over, "
+            "re-authenticate, halt-sender or contain.",
+            metavar="ACTION",
+        ),
+    ] = None,
+    take_back: Annotated[
+        str | None,
+        typer.Option(help="End what stands: throttle, attenuate or halt-sender.", metavar="ACTION"),
+    ] = None,
     move_to: Annotated[
         str | None,
         typer.Option(
@@ -81,7 +97,7 @@ def endpoint(
     why: Annotated[
         str | None,
         typer.Option(
-            help="With --move-to, --propose, --roll-back: for the logs of both endpoints."
+            help="With --act, --take-back, --move-to, --propose, --roll-back: for the logs."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print results as JSON.")] = False,
@@ -128,6 +144,16 @@ def endpoint(
 
         show_faults(settings, as_json)
         return
+    if act is not None or take_back is not None or new_baseline:
+        from bellrelay.cli import endpoint_orders
+
+        if new_baseline:
+            endpoint_orders.learn_anew(settings, as_json)
+        elif act is not None:
+            endpoint_orders.act(settings, act, why, as_json)
+        elif take_back is not None:
+            endpoint_orders.take_back(settings, take_back, why, as_json)
+        return
     import asyncio
 
     from bellrelay.endpoint.daemon import EndpointDaemon, run_endpoint
@@ -140,10 +166,10 @@ def endpoint(
             ports = {"peer_port": daemon.peer_port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **ports}), flush=True)
 
-    asyncio.run(run_endpoint(settings, started, _companions(settings, new_baseline)))
+    asyncio.run(run_endpoint(settings, started, _companions(settings)))
 
 
-def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCompanion]:
+def _companions(settings: EndpointConfig) -> list[EndpointCompanion]:
     """What runs beside the daemon, as its configuration says."""
     companions: list[EndpointCompanion] = []
     if settings.changes is not None:
@@ -153,13 +179,11 @@ def _companions(settings: EndpointConfig, new_baseline: bool) -> list[EndpointCo
     if settings.watch is not None:
         from bellrelay.control.link_watch import LinkWatch
 
-        companions.append(LinkWatch(settings, new_baseline=new_baseline))
+        companions.append(LinkWatch(settings))
         if settings.watch.laser is not None:
             from bellrelay.control.laser_watch import LaserWatch
 
             companions.append(LaserWatch(settings))
-    elif new_baseline:
-        raise settings.error("watch", None, "a watch with a baseline, for --new-baseline")
     from bellrelay.control.interference import Interference
 
     companions.append(Interference())

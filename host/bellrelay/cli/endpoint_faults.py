@@ -104,11 +104,17 @@ def _lines(faults: Mapping[str, Any]) -> list[str]:
     if faults["orders"]:
         out.append("last orders:")
         out += [
-            f"    {o['utc']}  {o['action']} against {o['fault']} of {o['subject']}: "
-            f"{o['outcome']}: {o['what']}"
+            f"    {o['utc']}  {o['action']} {_cause(o)}: {o['outcome']}: {o['what']}"
             for o in faults["orders"][-_LAST:]
         ]
     return out
+
+
+def _cause(order: Mapping[str, Any]) -> str:
+    """Of an order: a fault, or a person with a reason."""
+    if "why" in order:
+        return f"as {order['subject']} ordered ({order['why']})"
+    return f"against {order['fault']} of {order['subject']}"
 
 
 def _notice(notice: Mapping[str, Any]) -> str:

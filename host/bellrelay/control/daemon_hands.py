@@ -83,7 +83,7 @@ class DaemonHands:
         if self._active != before:
             # The endpoint was quicker: a relay that is well must not be left for another's fault.
             return f"{before} was left already"
-        self._daemon.relays.fail_over(_why(order))
+        self._daemon.relays.fail_over(order.why)
         return f"asked for the relay after {before}"
 
     async def resynchronise(self, order: Order) -> str:
@@ -91,7 +91,7 @@ class DaemonHands:
         done = []
         again = self._of_companion("resynchronise")
         if again is not None:
-            done.append(str(await again(_why(order))))
+            done.append(str(await again(order.why)))
         tracking = self._tracking()
         if tracking is not None:
             done.append(f"the relay's loop does so by itself: {tracking}")
@@ -113,14 +113,14 @@ class DaemonHands:
     async def recalibrate(self, order: Order) -> str:
         calibrate = self._of_companion("recalibrate")
         if calibrate is not None:
-            return str(await calibrate(order.fault, order.subject, _why(order)))
+            return str(await calibrate(order.fault, order.subject, order.why))
         steps = STEPS.get(order.fault)
         words = self._settings.recalibrate
         if steps is None or not words:
             missing = "watch.recalibrate names no command" if steps else "no step is known for it"
             raise NotDone(f"{missing}: a person begins calibrations")
         relay_id = order.relay or self._active
-        filled = {"{relay}": relay_id, "{reason}": _why(order)}
+        filled = {"{relay}": relay_id, "{reason}": order.why}
         command = [w for word in words for w in (steps if word == "{steps}" else (word,))]
         await _run([_filled(word, filled) for word in command], _CALIBRATION_S)
         return f"ran {', '.join(steps)} at {relay_id}"
@@ -130,7 +130,7 @@ class DaemonHands:
         versions = self._daemon.versions
         if versions is None:
             raise NotDone("no versions of parameters are kept")
-        held = await asyncio.to_thread(versions.roll_back, _why(order), "watch")
+        held = await asyncio.to_thread(versions.roll_back, order.why, "watch")
         what = f"version {held.number}" if held.number else "the configuration file"
         return f"{what} holds again, from the next blocks on"
 
@@ -150,7 +150,7 @@ class DaemonHands:
         needed = self._config.key_pool.reserve_bits + 2 * (in_work + 1) * BITS_PER_BLOCK
         if account["bits"] < needed:
             raise NotDone(f"{account['bits']} bits of key for tags are left, {needed} are needed")
-        self._daemon.channel.renew_session(_why(order))
+        self._daemon.channel.renew_session(order.why)
         return f"a new session; {account['bits']} bits of key for tags are left"
 
     # ------------------------------------------------------------------------------- sender
@@ -167,7 +167,11 @@ class DaemonHands:
 
     async def halt(self) -> str:
         await asyncio.to_thread(self._daemon.sender.halt)
-        return "sends nothing until the endpoint is started again"
+        return "sends nothing until the endpoint is started again, or it is taken back"
+
+    async def resume(self) -> str:
+        await asyncio.to_thread(self._daemon.sender.resume)
+        return "sends again"
 
     # ------------------------------------------------------------------------------- a suspect
 
@@ -199,7 +203,7 @@ class DaemonHands:
         return "; ".join(done)
 
     async def _quarantine(self, relay_id: str, order: Order) -> None:
-        await self._daemon.relays.quarantine(relay_id, _why(order))
+        await self._daemon.relays.quarantine(relay_id, order.why)
 
     async def _leave(self, order: Order) -> None:
         if self._config.role == "alice" and self._active == (order.relay or self._active):
@@ -212,7 +216,7 @@ class DaemonHands:
         filled = {
             "{relay}": relay_id,
             "{since}": datetime.now(UTC).isoformat(timespec="seconds"),
-            "{reason}": _why(order),
+            "{reason}": order.why,
             "{evidence}": "/dev/null" if evidence is None else str(evidence),
         }
         await _run([_filled(word, filled) for word in words], _COMMAND_S)
@@ -239,10 +243,6 @@ async def _run(command: Sequence[str], limit_s: float) -> None:
     _log.warning("command", command=list(command), code=process.returncode, said=text[-2000:])
     if process.returncode:
         raise NotDone(f"{command[0]} ended with {process.returncode}: {text[-200:]}")
-
-
-def _why(order: Order) -> str:
-    return f"{order.fault} of {order.subject}"
 
 
 def _filled(word: str, values: Mapping[str, str]) -> str:

@@ -50,7 +50,8 @@ class Step:
 class Order:
     """An action that is due: against which fault, of which subject, at which link time.
 
-    relay: by whose watch it was found; empty if that is no relay's.
+    relay: by whose watch it was found; empty if that is no relay's. reason: why a person wants it;
+    empty: the fault is the reason.
     """
 
     action: Action
@@ -59,6 +60,14 @@ class Order:
     time_s: float
     runbook: str
     relay: str = ""
+    reason: str = ""
+
+    @property
+    def why(self) -> str:
+        """For the logs of all whom it touches."""
+        if self.reason:
+            return f"{self.reason} ({self.fault} {self.subject})"
+        return f"{self.fault} of {self.subject}"
 
 
 class Actuator(Protocol):

@@ -84,6 +84,8 @@ class Hands(Protocol):
 
     async def halt(self) -> str: ...
 
+    async def resume(self) -> str: ...
+
 
 @dataclass
 class _InForce:
@@ -144,6 +146,26 @@ class LinkActions:
             raise NotDone(f"watch.actions.{action.name.lower()} is off")
         self._count(action)
         self._begin(order, self._work(order))
+
+    async def ordered(self, order: Order) -> str:
+        """Do what a person ordered, and say what was done, whatever may be done without asking.
+
+        What it asks of the sender stands until :meth:`taken_back`, whatever becomes of faults.
+        NotDone, SenderCannot, OSError: it cannot be done.
+        """
+        return await self._work(order)
+
+    async def taken_back(self, action: Action) -> str:
+        """End what stands against a fault, or by a person's order.
+
+        NotDone: nothing of it stands; and as :meth:`ordered`.
+        """
+        if action is Action.HALT_SENDER:
+            return await self._hands.resume()
+        in_force = self._in_force.get(action)
+        if in_force is None:
+            raise NotDone(f"no {action} is in force")
+        return await self._take_back(action, in_force)
 
     def pass_over(self, order: Order, why: str) -> None:
         """Put down an order that is not carried out, as nothing needs it."""

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from bellrelay.endpoint.block_store import BlockRow
 from bellrelay.endpoint.config import EndpointConfig, WatchSettings
+from bellrelay.endpoint.control_socket import Order as Taken
 from bellrelay.service.health_asker import HealthAsker
 
 from .baseline_file import BaselineFile
@@ -26,6 +27,7 @@ from .fault_watch import Notice, Turn, Watch
 from .link_actions import LinkActions, Outcome
 from .link_observer import Round
 from .observation_parts import services_of
+from .operator_orders import OperatorOrders
 from .relay_watch import RelayWatch
 
 if TYPE_CHECKING:
@@ -47,17 +49,14 @@ class LinkWatch:
     ----------
     config
         Of the endpoint, with a section `watch`.
-    new_baseline
-        Learn anew what a healthy link shows.
     """
 
     name = "faults"
 
-    def __init__(self, config: EndpointConfig, *, new_baseline: bool = False) -> None:
+    def __init__(self, config: EndpointConfig) -> None:
         assert config.watch is not None
         self._config = config
         self._settings: WatchSettings = config.watch
-        self._new_baseline = new_baseline
         self._relays: dict[str, RelayWatch] = {}
         self._notices: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._orders: deque[dict[str, Any]] = deque(maxlen=_KEPT)
@@ -74,6 +73,14 @@ class LinkWatch:
         self._failed = ""
         self._rounds = 0
         self._ended_ns = time.time_ns()
+        self._active = config.relay.id
+        self._operator = OperatorOrders(
+            lambda: getattr(self, "_actions", None),
+            self._learn_anew,
+            self._put_down,
+            lambda: self._active,
+            lambda: self._relays[self._active].now_s if self._active in self._relays else 0.0,
+        )
 
     # ------------------------------------------------------------------------------- rounds
 
@@ -86,8 +93,6 @@ class LinkWatch:
         self._services = Watch(UNKNOWN, self._actions)
         file = None if self._settings.baseline is None else BaselineFile(self._settings.baseline)
         for relay_id in self._relay_ids(daemon):
-            if self._new_baseline and file is not None:
-                await asyncio.to_thread(file.forget, relay_id)
             self._relays[relay_id] = RelayWatch(
                 relay_id, self._config.block.slots, file, self._settings.learn_s, self._actions
             )
@@ -114,7 +119,7 @@ class LinkWatch:
 
     async def _round(self, daemon: EndpointDaemon) -> None:
         own = daemon.status()
-        active = str(own["relays"]["active"])
+        active = self._active = str(own["relays"]["active"])
         said = await asyncio.gather(*(self._ask(url) for url in self._addresses()))
         answers = dict(zip(self._addresses(), said, strict=True))
         peer = answers.get(self._settings.peer or "")
@@ -182,6 +187,21 @@ class LinkWatch:
 
     def _relay_status(self, relay_id: str) -> Status | None:
         return self._relay_said.get(relay_id)
+
+    # ------------------------------------------------------------------------------- orders
+
+    def orders(self) -> Mapping[str, Taken]:
+        """What a person may order of it; see :class:`.TakesOrders`."""
+        return self._operator.by_name()
+
+    async def _learn_anew(self, relay_id: str) -> str:
+        watched = self._relays.get(relay_id)
+        if watched is None:
+            raise LookupError(f"no relay {relay_id}; there are {', '.join(self._relays)}")
+        for key in watched.learn_anew():
+            self._actions.over(*key)
+        _log.warning("baseline is learnt anew", relay=relay_id)
+        return f"what is usual at {relay_id} is learnt anew, in {self._settings.learn_s:g} s"
 
     # ------------------------------------------------------------------------------- telling
 
@@ -251,6 +271,8 @@ class LinkWatch:
             "what": outcome.failed or outcome.done,
             "runbook": order.runbook,
         }
+        if order.reason:
+            told["why"] = order.reason
         self._outcomes[(str(order.action), came)] += 1
         self._orders.append(told)
         say = _log.error if outcome.failed else _log.warning

@@ -181,6 +181,24 @@ class RelayWatch:
 
     # ------------------------------------------------------------------------------ baseline
 
+    def learn_anew(self) -> list[tuple[str, str]]:
+        """Forget what is usual, and learn it from now on, or once light comes here again.
+
+        Returns what was wrong with the light: without a baseline nobody can tell any more.
+        LookupError, OSError: there is no file to keep it in, or it cannot be written.
+        """
+        if self._file is None:
+            raise LookupError(self.why_none)
+        self._file.forget(self.relay_id)
+        self.why_none = ""
+        if not self.active:
+            return []
+        over = [fault.key for fault in self._light.faults]
+        self._since_s = self._observer.time.now_s
+        self._learner = BaselineLearner(self._learn_s)
+        self._begin(UNKNOWN)
+        return over
+
     def _learn(self, seen: Sequence[Observation], notices: Sequence[Notice]) -> None:
         assert self._learner is not None
         alarms = self._light.alarms + self._presence.alarms

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from prometheus_client.core import Metric
+
+from .control_socket import Order
 
 if TYPE_CHECKING:
     from .daemon import EndpointDaemon
 
-__all__ = ["EndpointCompanion"]
+__all__ = ["EndpointCompanion", "TakesOrders"]
 
 
 class EndpointCompanion(Protocol):
@@ -31,4 +33,13 @@ class EndpointCompanion(Protocol):
 
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
         """Of a status as :meth:`status` gives it."""
+        ...
+
+
+@runtime_checkable
+class TakesOrders(Protocol):
+    """A companion of which a person may order something, by the daemon's control socket."""
+
+    def orders(self) -> Mapping[str, Order]:
+        """By name; no name of another's."""
         ...

@@ -19,6 +19,7 @@ from prometheus_client.core import Metric
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.service.background import Background
+from bellrelay.service.certificate_end import require_valid
 from bellrelay.service.configured import listen, usable
 from bellrelay.service.health_server import HealthServer, Status
 from bellrelay.service.peer_connection import peer_connection
@@ -34,9 +35,10 @@ from .block import BlockId, may_restart
 from .block_figures import BlockFigures
 from .block_parameters import BlockParameters
 from .block_store import BlockStore
-from .companion import EndpointCompanion
+from .block_trace import BlockTrace
+from .companion import EndpointCompanion, TakesOrders
 from .config import EndpointConfig, RelaySettings
-from .control_socket import ControlSocket, socket_path
+from .control_socket import ControlSocket, Order, socket_path
 from .declared_sender import DeclaredSender
 from .directions import Directions
 from .key_pool import KeyPool, KeyPoolError, Reserve
@@ -101,6 +103,8 @@ class EndpointDaemon:
         Checked.
     companions
         What runs beside it, once everything is open.
+    trace
+        Told how far blocks have come.
 
     Attributes
     ----------
@@ -119,9 +123,13 @@ class EndpointDaemon:
     """
 
     def __init__(
-        self, config: EndpointConfig, companions: Sequence[EndpointCompanion] = ()
+        self,
+        config: EndpointConfig,
+        companions: Sequence[EndpointCompanion] = (),
+        trace: BlockTrace | None = None,
     ) -> None:
         self.config = config
+        self._trace = trace or BlockTrace()
         self.versions: Any = None
         self._companions = tuple(companions)
         self._stack = contextlib.AsyncExitStack()
@@ -191,6 +199,7 @@ class EndpointDaemon:
                 parameters=self.parameters,
                 relays=self.relays,
                 lit=self.relays.lit,
+                trace=self._trace,
             ),
         )
         self.relays.attach(self.pipeline.say_of_relays)
@@ -206,7 +215,11 @@ class EndpointDaemon:
         self.health = HealthServer(config.health, self.status, self._metrics)
         await listen(config, "health.listen", config.health.listen, self.health.start)
         stack.push_async_callback(self.health.stop)
-        control = ControlSocket(socket_path(config.store.directory), {"move": self._ordered_move})
+        orders: dict[str, Order] = {"move": self._ordered_move}
+        for companion in self._companions:
+            if isinstance(companion, TakesOrders):
+                orders |= companion.orders()
+        control = ControlSocket(socket_path(config.store.directory), orders)
         try:
             await control.start()
             stack.push_async_callback(control.stop)
@@ -380,6 +393,7 @@ class EndpointDaemon:
         yield from endpoint_metrics(status)
         for companion in self._companions:
             yield from companion.metrics(status[companion.name])
+        yield from self._trace.metrics()
 
     @property
     def companions(self) -> tuple[EndpointCompanion, ...]:
@@ -408,8 +422,11 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
         It cannot be used.
     """
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
+    require_valid(config, "peer.tls", config.peer.tls.certificate)
     for name, relay in relay_tls_keys(config):
         usable(config, name, partial(relay_connection, relay))
+        if relay.tls is not None:
+            require_valid(config, name, relay.tls.certificate)
     for key, source in config.sources:
         load_source(config, source, key)
     load_sender(config)
@@ -431,6 +448,7 @@ async def run_endpoint(
     config: EndpointConfig,
     on_started: Callable[[EndpointDaemon], None] = lambda _daemon: None,
     companions: Sequence[EndpointCompanion] = (),
+    trace: BlockTrace | None = None,
 ) -> None:
     """Run an endpoint until SIGTERM or SIGINT; the `bellrelay endpoint` of the command line.
 
@@ -438,4 +456,4 @@ async def run_endpoint(
     ------
     As :meth:`EndpointDaemon.start`, and whatever ended it.
     """
-    await run_service(EndpointDaemon(config, companions), on_started)
+    await run_service(EndpointDaemon(config, companions, trace), on_started)

@@ -11,6 +11,7 @@ import structlog
 from prometheus_client.core import Metric
 
 from bellrelay.service.background import Background
+from bellrelay.service.certificate_end import require_valid
 from bellrelay.service.configured import listen, usable
 from bellrelay.service.health_server import HealthServer, Status
 from bellrelay.service.peer_connection import peer_connection
@@ -23,6 +24,7 @@ from .housekeeping import Housekeeping
 from .intake import BlockAgreement, FinishedKeys, Intake
 from .key_delivery import KeyDelivery
 from .key_requests import ReserveRequest
+from .key_trace import KeyTrace
 from .kme_answers import KmeAnswers
 from .kme_config import KmeConfig
 from .kme_link import KmeLink
@@ -51,6 +53,8 @@ class KmeDaemon:
     config
     source
         Where finished keys come from; None: no new ones.
+    trace
+        Told of blocks and keys.
 
     Attributes
     ----------
@@ -60,8 +64,11 @@ class KmeDaemon:
         Done once the daemon cannot go on; its result is why.
     """
 
-    def __init__(self, config: KmeConfig, source: FinishedKeys | None) -> None:
+    def __init__(
+        self, config: KmeConfig, source: FinishedKeys | None, trace: KeyTrace | None = None
+    ) -> None:
         self.config = config
+        self._trace = trace or KeyTrace()
         self._source = source
         self._stack = contextlib.AsyncExitStack()
 
@@ -119,7 +126,9 @@ class KmeDaemon:
             config.delivery.max_key_count,
         )
         stack.push_async_callback(self.delivery.stop)
-        self.agreement = BlockAgreement(self.store, threads, self.link.ask, _AGREE_S, self._more)
+        self.agreement = BlockAgreement(
+            self.store, threads, self.link.ask, _AGREE_S, self._more, self._trace
+        )
         policy = LifecyclePolicy(
             low_water=config.keys.low_water, kek_max_age_s=config.kek.max_age_s
         )
@@ -138,11 +147,14 @@ class KmeDaemon:
             self.agreement.run(),
             self.housekeeping.run(),
             self.bridges.run(self._reserve_for_bridge, lambda: self.link.connected),
+            self._trace.run(self.store, threads),
         ]
         self.intake: Intake | None = None
         if self._source is not None:
             poll_s = 1.0 if config.intake is None else config.intake.poll_s
-            self.intake = Intake(self.store, threads, self._source, poll_s, self.agreement.wake)
+            self.intake = Intake(
+                self.store, threads, self._source, poll_s, self.agreement.wake, self._trace
+            )
             work.append(self.intake.run())
         if revoked is not None:
             work.append(self._read_revocations(revoked))
@@ -158,6 +170,7 @@ class KmeDaemon:
             identity=config.identity.source,
             uri_prefix=config.identity.uri_prefix,
             on_refused=refusals.add,
+            on_issued=self._trace.issued,
         )
         self.health = HealthServer(config.health, self.status, self._metrics)
         await listen(config, "health.listen", config.health.listen, self.health.start)
@@ -247,6 +260,7 @@ class KmeDaemon:
     def _metrics(self, status: Status) -> Iterator[Metric]:
         yield from kme_metrics(status)
         yield from request_metrics(self.server.tally)
+        yield from self._trace.metrics()
 
     def alive(self) -> bool:
         """Whether it does its rounds: its loop does, where this is asked."""
@@ -277,6 +291,8 @@ def check_kme(config: KmeConfig) -> dict[str, Any]:
         It cannot be used.
     """
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
+    require_valid(config, "peer.tls", config.peer.tls.certificate)
+    require_valid(config, "tls", config.tls.certificate)
     revoked = _revocation_list(config)
     usable(
         config, "tls", lambda: sae_context(*config.tls.files, config.tls.minimum_version, revoked)
@@ -295,6 +311,7 @@ async def run_kme(
     config: KmeConfig,
     source: FinishedKeys | None,
     on_started: Callable[[KmeDaemon], None] = lambda _daemon: None,
+    trace: KeyTrace | None = None,
 ) -> None:
     """Run a KME until SIGTERM or SIGINT; the `bellrelay kme` of the command line.
 
@@ -302,4 +319,4 @@ async def run_kme(
     ------
     As :meth:`KmeDaemon.start`, and whatever ended it.
     """
-    await run_service(KmeDaemon(config, source), on_started)
+    await run_service(KmeDaemon(config, source, trace), on_started)
