@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bellrelay.control import network_links
+from bellrelay.control import network_links, network_schedule
 from bellrelay.control.network_cost import bill
 from bellrelay.control.network_file import NetworkFile
 from bellrelay.control.network_links import Hop, hops
@@ -204,7 +204,7 @@ def test_the_best_ladders_keep_their_guards(monkeypatch: pytest.MonkeyPatch) -> 
         estimate=SimpleNamespace(aborted=None),
     ))  # fmt: skip
     link = network_links.ModelledLink(network_links.RelayModel(eta_a=0.31, eta_b=0.31))
-    best = network_links._best_key(link, ladder, 10**12, net.finite.security(), True)
+    best = network_links._best_key(link, ladder, 10**12, net.finite.security(), True).key
     assert best.rate == 0.45
     assert best.guards == (ladder.vacuum_limit,) * 2
     assert len(seen) == 1
@@ -222,3 +222,22 @@ def test_the_bill() -> None:
     assert found.hours_per_month == 2
     assert found.running_per_year == 2 * 500 + 40 * 10 + 12 * 2 * 100
     assert found.per_year == found.price / 4 + found.running_per_year
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.floats(0.5, 200.0), min_size=6, max_size=6), st.data())
+def test_pairs_without_a_choice_get_what_the_program_gives_them(
+    demands: list[float], data: st.DataObject
+) -> None:
+    """Filling by hand against the linear program, on the same network."""
+    ends = [("a", "b"), ("a", "c"), ("a", "d"), ("b", "c"), ("b", "d"), ("c", "d")]
+    chosen = [data.draw(st.sampled_from(("r", "q"))) for _ in ends]
+    net = network(
+        [pair(*e, d, r) for e, d, r in zip(ends, demands, chosen, strict=True)], ("r", "q")
+    )
+    given_hops = [hop(*e, 100.0, r) for e, r in zip(ends, chosen, strict=True)]
+    found = shares(net, *given_hops)
+    with pytest.MonkeyPatch.context() as patched:
+        # The same number of routes is never seen: the program decides.
+        patched.setattr(network_schedule._Problem, "_filled", network_schedule._Problem.programmed)
+        assert shares(net, *given_hops) == pytest.approx(found, rel=1e-3)

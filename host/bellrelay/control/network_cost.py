@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .network_file import NetworkFile
+from .network_file import Cost, NetworkFile
 
 __all__ = ["Bill", "Item", "bill"]
 
@@ -69,6 +69,19 @@ def _items(network: NetworkFile) -> Iterator[Item]:
         ("trusted nodes", trusted, costs.trusted_node),
     ):
         if number:
+            yield Item(
+                what, number, number * cost.price, number * cost.per_year,
+                number * cost.hours_per_month,
+            )  # fmt: skip
+    load = network.load
+    cores = load.site_cores * len(network.sites) + load.relay_cores * len(network.relays)
+    nodes = load.broker_nodes if load.announcements == "broker" else 0
+    for what, number, cost in (
+        ("cores", cores, costs.core),
+        ("broker nodes", nodes, costs.broker_node),
+    ):
+        # Whoever names no price counts none.
+        if number and cost != Cost():
             yield Item(
                 what, number, number * cost.price, number * cost.per_year,
                 number * cost.hours_per_month,

@@ -1,7 +1,7 @@
 """The YAML of a network: sites, relays, the fibres between them, pairs that want key, and options.
 
-`bellrelay plan` reads it; relays of a pair in their order, and where each is reached, are what
-endpoints with several relays will go by.
+`bellrelay plan` and `bellrelay network` read it; relays of a pair in their order, and where each is
+reached, are what endpoints with several relays will go by.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from bellrelay.distill.security import Security
 from bellrelay.endpoint.config import LadderSettings
 from bellrelay.settings.load import load
 from bellrelay.settings.model import Address, FileModel, Model, Name, allowed, between
+
+from .network_load import Load
 
 __all__ = [
     "Cost",
@@ -195,6 +197,8 @@ class Costs(Model):
     relay: Cost = Cost()
     trusted_node: Cost = Cost()
     fibre: FibreCost = FibreCost()
+    core: Cost = Field(default=Cost(), description="of a computer of a site or a relay")
+    broker_node: Cost = Field(default=Cost(), description="of the broker's cluster")
 
 
 class NetworkOption(Model):
@@ -220,6 +224,7 @@ class NetworkFile(FileModel):
     senders: Senders
     finite: FiniteBlocks = FiniteBlocks()
     costs: Costs = Costs()
+    load: Load = Load()
     options: tuple[NetworkOption, ...] = Field(default=(), description="changes to compare")
 
     def with_option(self, option: NetworkOption) -> NetworkFile:
@@ -245,6 +250,15 @@ class NetworkFile(FileModel):
         )
         changed._origin = self.origin
         return changed
+
+    def with_demand(self, factor: float) -> NetworkFile:
+        """The network whose pairs want so many times as much."""
+        pairs = tuple(p.model_copy(update={"demand": factor * p.demand}) for p in self.pairs)
+        return self.model_copy(update={"pairs": pairs})
+
+    def with_load(self, **changed: object) -> NetworkFile:
+        """The network with other computers."""
+        return self.model_copy(update={"load": self.load.model_copy(update=changed)})
 
     def without_relay(self, name: str) -> NetworkFile:
         """The network after the loss of a relay."""
@@ -328,8 +342,10 @@ def _pair(key: str, pair: Pair, sites: Iterable[str], relays: Iterable[str]) -> 
 
 
 def _named(key: str, names: Iterable[str], known: Iterable[str], what: str) -> list[Fault]:
-    listed = sorted(known)
-    return [(key, n, f"a {what}: {', '.join(listed)}") for n in names if n not in listed]
+    known = set(known)
+    missing = [n for n in names if n not in known]
+    listed = ", ".join(sorted(known)) if missing else ""
+    return [(key, n, f"a {what}: {listed}") for n in missing]
 
 
 def _doubles(key: str, things: Sequence[Any], before: Iterable[str] = ()) -> list[Fault]:
@@ -344,12 +360,14 @@ def _doubles(key: str, things: Sequence[Any], before: Iterable[str] = ()) -> lis
 
 def _twice(key: str, fibres: Sequence[Fibre], first: int) -> list[Fault]:
     """Fibres from `first` on that join what another one joins."""
-    ends = [(f.site, f.relay) for f in fibres]
-    return [
-        (f"{key}.{i - first}", f"{a} to {b}", "one fibre from a site to a relay")
-        for i, (a, b) in enumerate(ends)
-        if i >= first and (a, b) in ends[:i]
-    ]
+    seen: set[tuple[str, str]] = set()
+    out: list[Fault] = []
+    for i, ends in enumerate((f.site, f.relay) for f in fibres):
+        if i >= first and ends in seen:
+            text = "one fibre from a site to a relay"
+            out.append((f"{key}.{i - first}", " to ".join(ends), text))
+        seen.add(ends)
+    return out
 
 
 def load_network_file(path: Path) -> NetworkFile:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import combinations
 
 from bellrelay.distill.ladder import Ladder
-from bellrelay.distill.link_rates import FiniteKey, ModelledLink, finite_key
+from bellrelay.distill.link_rates import FiniteKey, ModelledLink, expected_tallies, finite_key
 from bellrelay.distill.optimise import optimise_ladders
 from bellrelay.distill.security import Security
 from bellrelay.physics import DeadTime, Encoding, RelayModel, arm_efficiency, dark_count_probability
@@ -29,7 +29,8 @@ class Hop:
 
     a, b: names of the sites, as the file has them in order. loss_db: of the fibres of both arms.
     bits_per_s: key while the relay serves them alone; 0 where there is none, for the cause.
-    block_s: time that a block takes then.
+    block_s: time that a block takes then. announced_per_s, sifted_per_s: announcements and bits of
+    sifted key then.
     """
 
     a: str
@@ -39,17 +40,25 @@ class Hop:
     bits_per_s: float
     block_s: float
     cause: str | None
+    announced_per_s: float = 0.0
+    sifted_per_s: float = 0.0
 
     def joins(self, one: str, other: str) -> bool:
         """Whether it is between these two."""
         return {one, other} == {self.a, self.b}
 
 
-def hops(network: NetworkFile, optimise: bool = False) -> Iterator[Hop]:
+def hops(
+    network: NetworkFile,
+    optimise: bool = False,
+    wanted: Collection[frozenset[str]] | None = None,
+) -> Iterator[Hop]:
     """Every hop of a network, one after the other, as some take their time.
 
     Parameters
     ----------
+    wanted
+        Pairs of sites; None: all that share a relay.
     optimise
         Find the best ladders of every hop (seconds to a minute each). Otherwise each takes the
         file's ladder as it is, or with decoys that arrive equally strong, whichever gives more.
@@ -61,6 +70,8 @@ def hops(network: NetworkFile, optimise: bool = False) -> Iterator[Hop]:
             (f for f in network.fibres if f.relay == relay.name), key=lambda f: place[f.site]
         )
         for first, second in combinations(mine, 2):
+            if wanted is not None and frozenset((first.site, second.site)) not in wanted:
+                continue
             yield _hop(network, relay, types[relay.detectors], first, second, optimise)
 
 
@@ -98,7 +109,8 @@ def _hop(
         model, dead_time=dead_time, reconciliation_efficiency=finite.reconciliation_efficiency
     )
     pulses = round(finite.pulses)
-    key = _best_key(link, senders.ladder.ladder(), pulses, finite.security(), optimise)
+    best = _best_key(link, senders.ladder.ladder(), pulses, finite.security(), optimise)
+    key = best.key
     cause = key.estimate.aborted or "leak-exceeds-private-bits"
     return Hop(
         first.site,
@@ -108,23 +120,37 @@ def _hop(
         key.rate * _PS_PER_S / period,
         pulses * period / _PS_PER_S,
         None if key.length > 0 else cause,
+        best.announced * _PS_PER_S / (pulses * period),
+        key.estimate.sifted * _PS_PER_S / (pulses * period),
     )
+
+
+@dataclass(frozen=True)
+class _Best:
+    """Key of a block with some ladders, and how many announcements it has."""
+
+    key: FiniteKey
+    announced: float
 
 
 @lru_cache(maxsize=4096)
 def _best_key(
     link: ModelledLink, ladder: Ladder, pulses: int, security: Security, optimise: bool
-) -> FiniteKey:
+) -> _Best:
     # Options share most of their hops: each is computed once.
     eta_a, eta_b = float(link.relay.eta_a), float(link.relay.eta_b)  # type: ignore[arg-type]
     ladders = [(ladder, ladder), *_matched(ladder, eta_a, eta_b)]
     keys = [finite_key(link, a, b, pulses, security) for a, b in ladders]
     best = max(range(len(keys)), key=lambda k: keys[k].length)
-    if not optimise:
-        return keys[best]
-    found = optimise_ladders(link, pulses, security, ladders[best], _STEPS)
-    a, b = (replace(x, vacuum_limit=ladder.vacuum_limit) for x in (found.alice, found.bob))
-    return max(keys[best], finite_key(link, a, b, pulses, security), key=lambda k: k.length)
+    chosen, key = ladders[best], keys[best]
+    if optimise:
+        found = optimise_ladders(link, pulses, security, chosen, _STEPS)
+        a, b = (replace(x, vacuum_limit=ladder.vacuum_limit) for x in (found.alice, found.bob))
+        better = finite_key(link, a, b, pulses, security)
+        if better.length > key.length:
+            chosen, key = (a, b), better
+    tallies = expected_tallies(link, *chosen, pulses).values()
+    return _Best(key, float(sum(t.n.sum() for t in tallies)))
 
 
 def _matched(ladder: Ladder, eta_a: float, eta_b: float) -> Iterator[tuple[Ladder, Ladder]]:

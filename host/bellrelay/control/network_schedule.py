@@ -118,7 +118,14 @@ def routes(network: NetworkFile, pair: Pair, hops: Sequence[Hop]) -> list[Route]
 
 def schedule(network: NetworkFile, hops: Sequence[Hop]) -> Schedule:
     """The fair schedule of a network whose hops give these rates."""
-    choice = [routes(network, pair, hops) for pair in network.pairs]
+    direct: dict[frozenset[str], list[Hop]] = {}
+    for hop in hops:
+        direct.setdefault(frozenset((hop.a, hop.b)), []).append(hop)
+    detours = any(site.trusted for site in network.sites)
+    choice = [
+        routes(network, p, hops if detours else direct.get(frozenset((p.a, p.b)), ()))
+        for p in network.pairs
+    ]
     problem = _Problem(network, choice)
     flows = problem.fair()
     services, used = [], dict.fromkeys(hops, 0.0)
@@ -185,9 +192,16 @@ class _Problem:
 
     def fair(self) -> Floats:
         """Share of its pair's demand that every route carries."""
-        n_pairs, n_routes = self._of_pair.shape
+        n_routes = self._of_pair.shape[1]
         if not n_routes:
             return np.zeros(0)
+        if n_routes == int(self._of_pair.any(axis=1).sum()):
+            return self._filled()
+        return self.programmed()
+
+    def programmed(self) -> Floats:
+        """By linear programs, one for every pair or group of pairs that is held back."""
+        n_pairs = len(self._of_pair)
         level = np.zeros(n_pairs)
         rising: Flags = np.asarray(self._of_pair.any(axis=1))
         while rising.any():
@@ -199,6 +213,27 @@ class _Problem:
             rising = rising & ~held if (rising & held).any() else np.zeros_like(rising)
         carried = self._least_time(level)
         return np.asarray(carried / (self._of_pair.T @ self._slow))
+
+    def _filled(self) -> Floats:
+        """The same where no pair has a choice: shares rise together until time runs out for some.
+
+        A thousand pairs take a second; the program above takes minutes.
+        """
+        took = self._time * (self._of_pair.T @ self._slow)
+        share = np.zeros(took.shape[1])
+        rising = np.ones(took.shape[1], bool)
+        while rising.any():
+            wanted = took @ rising.astype(float)
+            left = np.maximum(self._limits - took @ np.where(rising, 0.0, share), 0.0)
+            with np.errstate(divide="ignore"):
+                most = np.where(wanted > 0.0, left / np.where(wanted > 0.0, wanted, 1.0), np.inf)
+            level = min(1.0, float(most.min()))
+            share[rising] = level
+            if level == 1.0:
+                break
+            full = most <= level * (1.0 + _SLACK)
+            rising &= ~(took[full] > 0.0).any(axis=0)
+        return share
 
     def _raise(self, level: Floats, rising: Flags) -> tuple[float, Flags]:
         """The share that all rising pairs can have while the others keep theirs; who limits it."""

@@ -1,0 +1,1 @@
+"""How much a network of relays carries: by events, on paper, and what to add where it ends."""
