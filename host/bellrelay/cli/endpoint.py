@@ -156,6 +156,7 @@ def endpoint(
         return
     import asyncio
 
+    from bellrelay.cli.block_traces import endpoint_trace
     from bellrelay.endpoint.daemon import EndpointDaemon, run_endpoint
     from bellrelay.service.log_format import log_to_stderr
 
@@ -166,7 +167,9 @@ def endpoint(
             ports = {"peer_port": daemon.peer_port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **ports}), flush=True)
 
-    asyncio.run(run_endpoint(settings, started, _companions(settings)))
+    companions = _companions(settings)
+    with endpoint_trace(settings) as trace:
+        asyncio.run(run_endpoint(settings, started, companions, trace))
 
 
 def _companions(settings: EndpointConfig) -> list[EndpointCompanion]:

@@ -52,6 +52,7 @@ def kme(
         return
     import asyncio
 
+    from bellrelay.cli.block_traces import kme_trace
     from bellrelay.keys.kme_daemon import KmeDaemon, run_kme
     from bellrelay.service.log_format import log_to_stderr
 
@@ -66,7 +67,8 @@ def kme(
             }
             print(json.dumps({**daemon.status(), **ports}), flush=True)
 
-    asyncio.run(run_kme(settings, _finished_keys(settings), started))
+    with kme_trace(settings) as trace:
+        asyncio.run(run_kme(settings, _finished_keys(settings), started, trace))
 
 
 def _finished_keys(settings: KmeConfig) -> FinishedKeys | None:

@@ -43,6 +43,7 @@ def relay(
         return
     import asyncio
 
+    from bellrelay.cli.block_traces import relay_trace
     from bellrelay.cli.relay_companions import relay_companions
     from bellrelay.relay.daemon import RelayDaemon, run_relay
     from bellrelay.service.log_format import log_to_stderr
@@ -59,7 +60,8 @@ def relay(
             addresses = {"fan_out_port": daemon.fan_out.port, "health_port": daemon.health.port}
             print(json.dumps({**daemon.status(), **addresses}, allow_nan=True), flush=True)
 
-    asyncio.run(run_relay(settings.config, started, companions))
+    with relay_trace(settings.config) as trace:
+        asyncio.run(run_relay(settings.config, started, companions, trace))
 
 
 def _check(settings: object, as_json: bool) -> None:

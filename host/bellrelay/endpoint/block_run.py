@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from bellrelay.distill.reconcile.engine import Role
@@ -15,6 +16,7 @@ from .block import BlockId, BlockState
 from .block_parameters import BlockParameters
 from .block_store import BlockStore
 from .block_talk import BlockTalk
+from .block_trace import BlockTrace
 from .exchange_tags import TagKeys
 from .source_log import SourceLog
 
@@ -30,9 +32,9 @@ class BlockRun:
 
     agreement : of both endpoints; of this block once the peer has said by which parameters it sent.
     parameters : by which our sender sent. known : a set of parameters that both hold, by its
-    digest. deviation : that intensities of our sender may have had; what is declared counts if
+    digest. cluster : where heavy work is carried out, if not here. deviation : that intensities of our sender may have had; what is declared counts if
     that is more. record : what is told of it: numbers, no secret. checkpoint : called with a name
-    at every boundary where this side may die; for tests.
+    at every boundary where this side may die; for tests. trace : told how far it has come.
     """
 
     block: BlockId
@@ -47,6 +49,7 @@ class BlockRun:
     known: Callable[[bytes], BlockParameters | None]
     deviation: float
     checkpoint: Callable[[str], None]
+    trace: BlockTrace
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -67,9 +70,22 @@ class BlockRun:
     async def compute(
         self, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs
     ) -> _T:
-        """Heavy work, beside the event loop."""
+        """Work of this process, beside the event loop."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.executor, lambda: function(*arguments, **options))
+
+    async def compute_anywhere(
+        self, function: Callable[_P, _T], *arguments: _P.args, **options: _P.kwargs
+    ) -> _T:
+        """Heavy work, here or on the endpoint's cluster.
+
+        It may be carried out by another process, and twice: what it returns is all that comes of
+        it, and depends on the arguments alone.
+        """
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self.cluster or self.executor, partial(function, *arguments, **options)
+        )
 
     async def write(self, function: Callable[_P, _T], *arguments: _P.args, **o: _P.kwargs) -> _T:
         """A step of the store, on disk when this returns; the loop does not wait for the disk."""
@@ -81,3 +97,4 @@ class BlockRun:
         self.checkpoint(f"before {state.word}")
         await self.write(self.store.advance, self.block, state, facts)
         self.checkpoint(f"after {state.word}")
+        self.trace.reached(self.block, state.word, self.record)

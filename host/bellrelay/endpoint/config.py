@@ -26,6 +26,7 @@ from bellrelay.settings.model import (
 )
 from bellrelay.settings.peer import PeerSettings
 from bellrelay.settings.plugins import PluginSettings
+from bellrelay.settings.traces import TraceSettings
 
 __all__ = [
     "BlockSettings",
@@ -528,6 +529,7 @@ class EndpointConfig(FileModel):
         default=2, description="threads that compute: estimation, correction, amplification"
     )
     health: Health = Health()
+    traces: TraceSettings | None = None
     changes: ChangeSettings | None = None
     watch: WatchSettings | None = None
     lab: dict[Name, LabDeviceSettings] = Field(

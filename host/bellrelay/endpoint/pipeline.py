@@ -129,6 +129,7 @@ class Pipeline:
         record = {"relay_id": self._agreement.relay_of(begun.block)}
         said = {RELAY_BEGAN_NS: begun.began_ns} if begun.began_ns else {}
         await self._write(self._store.begin, begun.block, begun.sequence, record | said)
+        self._settings.trace.reached(begun.block, "begun", record)
         for row in await self._write(self._store.open_blocks):
             earlier = row.block.is_before(begun.block)
             if earlier and row.block not in self._lists and may_restart(row.state):
@@ -151,6 +152,7 @@ class Pipeline:
             await self._abort(block.block, BlockAborted(Cause.UNLIT))
             return
         self._lists[block.block] = block
+        self._settings.trace.reached(block.block, "complete", {"announced": int(block.slot.size)})
         _log.info("block complete", block=str(block.block), announced=int(block.slot.size))
         self._begin_blocks()
 
@@ -300,6 +302,8 @@ class Pipeline:
         await self._settle(block)
 
     async def _distill(self, block: BlockId, talk: BlockTalk) -> None:
+        trace = self._settings.trace
+        trace.reached(block, "opened", {})
         source = await self._source(block)
         await self._recorded(block, source)
         await self._require_light(block, source)
@@ -319,14 +323,18 @@ class Pipeline:
             lambda digest: parameters.known(agreement, digest),
             deviation,
             self._settings.checkpoint,
+            trace,
         )
+        trace.reached(block, "admitted", {})
         committed = await commit(run, self._lists[block])
+        trace.reached(block, "committed", run.record)
         sifted = await sift_block(run, committed)
         verified = await reconcile(run, committed, sifted, self._error_rate)
         if verified.bits.size:
             # Rates of the past, of blocks that both know: nothing secret in the next assumption.
             self._error_rate = min(max(verified.errors / verified.bits.size, 0.001), 0.25)
         await amplify(run, committed, verified)
+        trace.reached(block, BlockState.AMPLIFIED.word, run.record)
         if self._role is Role.ALICE:
             self._settings.checkpoint("before stored")
             await self._write(self._store.confirm, block)
@@ -410,6 +418,7 @@ class Pipeline:
         self._lists.pop(block, None)
         row = await self._write(self._store.find, block)
         assert row is not None
+        self._settings.trace.ended(row)
         if row.state is BlockState.STORED:
             _log.info("key stored", block=str(block), bits=row.record.get("key_bits"))
             await self._write(self._settings.stored)

@@ -21,6 +21,7 @@ from .announcement_rules import CollectedBlock
 from .block import BlockId
 from .block_parameters import BlockParameters
 from .block_store import BlockRow
+from .block_trace import BlockTrace
 from .source_log import SourceLog
 
 __all__ = ["Parameters", "PipelineSettings", "RelayMessage", "RelayTalk"]
@@ -127,7 +128,7 @@ class PipelineSettings:
     be new keys; in a thread, before the peer can know that we have them. shared : the peer has been
     told of the block's key, or of every one; in a thread. parameters : by which blocks are sent.
     relays : what is said of which relay light is directed to. lit : whether ours was directed at
-    its relay in any of a block; in a thread.
+    its relay in any of a block; in a thread. trace : told how far blocks have come.
     """
 
     max_in_flight: int = 16
@@ -144,3 +145,4 @@ class PipelineSettings:
     parameters: Parameters = field(default_factory=_AsConfigured)
     relays: RelayTalk = field(default_factory=_OneRelay)
     lit: Callable[[CollectedBlock, BlockRow], bool] = _always_lit
+    trace: BlockTrace = field(default_factory=BlockTrace)

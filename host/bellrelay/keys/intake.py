@@ -7,12 +7,14 @@ other KME has said that it has the block, too.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import structlog
 
 from .key_store import KeyStore
+from .key_trace import KeyTrace
 from .kme_link import PeerAway, PeerRefused
 from .provenance import FinishedKey
 from .store_threads import StoreThreads
@@ -52,6 +54,7 @@ class Intake:
         source: FinishedKeys,
         poll_s: float,
         came: Callable[[], None],
+        trace: KeyTrace | None = None,
     ) -> None:
         self.taken = 0
         self.fault = ""
@@ -60,6 +63,7 @@ class Intake:
         self._source = source
         self._poll_s = poll_s
         self._came = came
+        self._trace = trace or KeyTrace()
 
     async def run(self) -> None:
         """Take over for ever; ends by cancellation."""
@@ -78,9 +82,11 @@ class Intake:
         """How many blocks were new."""
         new = 0
         for key in await asyncio.to_thread(self._source.finished):
+            read_ns = time.time_ns()
             if await self._threads.write(self._store.add_block, key):
                 new += 1
                 self.taken += 1
+                self._trace.took(key.provenance, read_ns, time.time_ns())
             await asyncio.to_thread(self._source.forget, key.key_id)
         return new
 
@@ -95,12 +101,14 @@ class BlockAgreement:
         ask: Callable[[str, Any, float], Awaitable[Any]],
         poll_s: float,
         agreed: Callable[[], None],
+        trace: KeyTrace | None = None,
     ) -> None:
         self._store = store
         self._threads = threads
         self._ask = ask
         self._poll_s = poll_s
         self._agreed = agreed
+        self._trace = trace or KeyTrace()
         self._wake = asyncio.Event()
 
     def wake(self) -> None:
@@ -135,4 +143,5 @@ class BlockAgreement:
             return
         new: int = await self._threads.write(self._store.peer_has, there)
         if new:
+            self._trace.agreed(there)
             self._agreed()

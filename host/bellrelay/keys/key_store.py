@@ -46,7 +46,7 @@ from .sealing import Keyring
 from .store_ageing import Expired
 from .store_deliver import Handover
 from .store_errors import StoreError
-from .stored_keys import StoreContext, load_keys
+from .stored_keys import StoreContext, chunks, load_keys
 from .wiping import wipe
 
 __all__ = ["KeyStore", "StoreSettings"]
@@ -392,6 +392,21 @@ class KeyStore:
             names = dict.fromkeys(block for key in keys.values() for block, _ in key.refs)
             found = store_blocks.provenance_of(connection, names)
             return [found[name] for name in names]
+
+        return self._read(body)
+
+    def blocks_of(self, key_ids: Iterable[str]) -> list[tuple[Provenance, int]]:
+        """Blocks that these keys were cut from, and how many units of each."""
+        names = list(key_ids)
+
+        def body(connection: Connection) -> list[tuple[Provenance, int]]:
+            c, units = schema.unit.c, dict[str, int]()
+            for piece in chunks(names):
+                query = select(c.block_id, func.count()).where(c.key_id.in_(piece))
+                for block_id, number in connection.execute(query.group_by(c.block_id)):
+                    units[block_id] = units.get(block_id, 0) + int(number)
+            found = store_blocks.provenance_of(connection, units)
+            return [(found[name], number) for name, number in units.items()]
 
         return self._read(body)
 

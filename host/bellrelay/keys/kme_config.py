@@ -22,6 +22,7 @@ from bellrelay.settings.model import (
     is_loopback,
 )
 from bellrelay.settings.peer import PeerSettings
+from bellrelay.settings.traces import TraceSettings
 
 from .audit_settings import AuditSettings
 from .bridge_settings import BridgeSettings
@@ -284,6 +285,7 @@ class KmeConfig(FileModel):
         default=(), description="key managers that get the key of an SAE"
     )
     health: Health = Health()
+    traces: TraceSettings | None = None
 
     def etsi_limits(self) -> Limits:
         """What an SAE may ask for."""

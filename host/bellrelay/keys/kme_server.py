@@ -95,6 +95,8 @@ class KmeServer:
         Requests of one SAE that may be answered at once.
     on_refused
         Told of every 401: SAE ID as the certificate has it, address, why.
+    on_issued
+        Told of every answer with keys: method, key IDs, UTC ns when it was asked and answered.
 
     Attributes
     ----------
@@ -117,6 +119,7 @@ class KmeServer:
         identity: str = "common-name",
         uri_prefix: str = "",
         on_refused: Callable[[str, str, str], None] = lambda _sae, _address, _why: None,
+        on_issued: Callable[[str, Sequence[str], int, int], None] = lambda *_: None,
     ) -> None:
         self.port: int | None = None
         self.tally = RequestTally()
@@ -126,6 +129,7 @@ class KmeServer:
         self._rate = rate
         self._open_per_sae = open_per_sae
         self._on_refused = on_refused
+        self._on_issued = on_issued
         self._open: dict[str, int] = {}
         self._options = {
             "identity": identity,
@@ -222,6 +226,7 @@ class KmeServer:
     async def _answer(
         self, caller: str, asked: Route | None, query: str, request: web.BaseRequest
     ) -> web.Response:
+        asked_ns = time.time_ns()
         service, limits = self._service, self._service.limits
         # Also where none belongs: what is left of it must not be taken for the next request.
         body = await _body(request)
@@ -244,6 +249,7 @@ class KmeServer:
         else:
             ids = key_ids_of_query(query) if by_get else key_ids(body, limits)
             keys = await service.get_keys_by_id(caller, asked.sae_id, ids)
+        self._on_issued(asked.verb, [each.key_id for each in keys], asked_ns, time.time_ns())
         try:
             return KeyReply(key_container((each.key_id, each.key) for each in keys))
         finally:

@@ -22,6 +22,7 @@ from bellrelay.settings.model import (
     between,
     is_loopback,
 )
+from bellrelay.settings.traces import TraceSettings
 from bellrelay.wire.outcomes import Encoding, pattern_table
 
 from .tracking_settings import TrackingSettings
@@ -35,6 +36,7 @@ __all__ = [
     "Health",
     "LogSettings",
     "RelayConfig",
+    "RelayTraceSettings",
     "load_config",
 ]
 
@@ -295,6 +297,14 @@ class ViewSettings(Model):
         return self
 
 
+class RelayTraceSettings(TraceSettings):
+    """Traces of blocks, to a collector of OpenTelemetry; none: off."""
+
+    block_slots: Annotated[int, between(1000, 10**15, "slots")] = Field(
+        description="`block.slots` of the endpoints: how the relay knows where blocks end"
+    )
+
+
 class RelayConfig(FileModel):
     """Everything that a relay's YAML says."""
 
@@ -328,6 +338,7 @@ class RelayConfig(FileModel):
     log: LogSettings
     fan_out: FanOut = FanOut()
     health: Health = Health()
+    traces: RelayTraceSettings | None = None
     tracking: TrackingSettings | None = None
     calibration: CalibrationSettings | None = None
     view: ViewSettings | None = None

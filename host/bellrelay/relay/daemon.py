@@ -28,6 +28,7 @@ from bellrelay.wire.access import AccessError
 from bellrelay.wire.decoder import DecoderCounts
 
 from .announcement_log import AnnouncementLog
+from .block_trace import RelayTrace
 from .board import BoardSession, Phase, Trouble
 from .companion import Companion
 from .config import ConfigError, RelayConfig
@@ -95,6 +96,8 @@ class RelayDaemon:
         Gets the payload of every TAGS frame, in a thread of its own.
     companions
         What runs beside it: started once the board acquires, stopped before that is told to stop.
+    trace
+        Told of announcements as they are written and served.
 
     Attributes
     ----------
@@ -113,8 +116,10 @@ class RelayDaemon:
         config: RelayConfig,
         cross_check: Callable[[bytes], None] | None = None,
         companions: Sequence[Companion] = (),
+        trace: RelayTrace | None = None,
     ) -> None:
         self.config = config
+        self._trace = trace or RelayTrace()
         self._companions = tuple(companions)
         takers = [c.raw_tags for c in self._companions]
         self._cross_check = _each([*takers, cross_check] if cross_check else takers)
@@ -165,7 +170,7 @@ class RelayDaemon:
             _log.warning(
                 "log recovered", torn=log.recovery.torn_bytes, corrupt=log.recovery.corrupt_bytes
             )
-        self.fan_out = FanOutServer(config.fan_out, config.relay_id, log)
+        self.fan_out = FanOutServer(config.fan_out, config.relay_id, log, self._trace)
         # After session and writer have ended: consumers hear how the acquisition ended.
         stack.push_async_callback(self.fan_out.stop)
 
@@ -177,7 +182,9 @@ class RelayDaemon:
         self._fail = lambda error: from_thread(self._failure, error)
         self._spool = TagSpool(config.raw_tags, self._cross_check)
         stack.push_async_callback(asyncio.to_thread, self._spool.close)
-        self._writer = LogWriter(log, lambda _n: from_thread(self.fan_out.grown), self._fail)
+        self._writer = LogWriter(
+            log, lambda _n: from_thread(self.fan_out.grown), self._fail, self._trace
+        )
         stack.push_async_callback(asyncio.to_thread, self._writer.close)
         self._link = SerialLink(config.port, config.baud)
         stack.push_async_callback(asyncio.to_thread, self._link.close)
@@ -327,6 +334,7 @@ class RelayDaemon:
         yield from relay_metrics(status)
         for companion in self._companions:
             yield from companion.metrics(status[companion.name])
+        yield from self._trace.metrics()
 
     def histogram(self) -> dict[str, Any]:
         """What /histogram says: arrival times in the slot, all finished periods added up.
@@ -385,6 +393,7 @@ async def run_relay(
     config: RelayConfig,
     on_started: Callable[[RelayDaemon], None] = lambda _daemon: None,
     companions: Sequence[Companion] = (),
+    trace: RelayTrace | None = None,
 ) -> None:
     """Run a relay until SIGTERM or SIGINT; the `bellrelay relay` of the command line.
 
@@ -392,4 +401,4 @@ async def run_relay(
     ------
     As :meth:`RelayDaemon.start`, and whatever ended it: OSError of a full disk, for example.
     """
-    await run_service(RelayDaemon(config, companions=companions), on_started)
+    await run_service(RelayDaemon(config, companions=companions, trace=trace), on_started)

@@ -23,6 +23,7 @@ from bellrelay.wire.messages import Announced, From, Position, Refused, Subscrib
 from bellrelay.wire.payloads import PayloadError
 
 from .announcement_log import AnnouncementLog, LogReader, LogTrimmed
+from .block_trace import RelayTrace
 from .config import FanOut
 
 __all__ = ["Consumer", "FanOutServer"]
@@ -47,18 +48,30 @@ class Consumer:
 class FanOutServer:
     """Serves one log.
 
+    Parameters
+    ----------
+    trace
+        Told what consumers get.
+
     Attributes
     ----------
     consumers : set of Consumer
         Connected now.
     """
 
-    def __init__(self, settings: FanOut, relay_id: str, log: AnnouncementLog) -> None:
+    def __init__(
+        self,
+        settings: FanOut,
+        relay_id: str,
+        log: AnnouncementLog,
+        trace: RelayTrace | None = None,
+    ) -> None:
         self.consumers: set[Consumer] = set()
         self.port: int | None = None
         self._settings = settings
         self._relay_id = relay_id
         self._log = log
+        self._trace = trace or RelayTrace()
         self._grown = asyncio.Event()
         self._servers: list[asyncio.Server] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -177,12 +190,14 @@ class FanOutServer:
         log_reader: LogReader,
         hung_up: asyncio.Future[bytes],
     ) -> None:
+        trace = self._trace.consumer(consumer.name)
         while not hung_up.done():
             grown = self._grown
             records = log_reader.read()
             for record in records:
                 kind = FrameType.ANNOUNCED if isinstance(record, Announced) else FrameType.EVENT
                 self._send(consumer, writer, kind, record.acquisition, record.encode())
+                trace.served(record)
             consumer.sequence = log_reader.sequence
             if self._ending and not records:
                 await self._hang_up(writer)

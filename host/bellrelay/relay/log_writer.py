@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .announcement_log import AnnouncementLog
+from .block_trace import RelayTrace
 
 __all__ = ["LogWriter"]
 
@@ -33,6 +34,8 @@ class LogWriter:
         Called in the writer's thread after each sync, with the durable sequence.
     on_failure
         Called once, in the writer's thread, when the disk fails; nothing is written after that.
+    trace
+        Told what is written.
     """
 
     def __init__(
@@ -40,11 +43,13 @@ class LogWriter:
         log: AnnouncementLog,
         on_durable: Callable[[int], None],
         on_failure: Callable[[BaseException], None],
+        trace: RelayTrace | None = None,
     ) -> None:
         self.log = log
         self.failure: BaseException | None = None
         self._on_durable = on_durable
         self._on_failure = on_failure
+        self._trace = trace or RelayTrace()
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
@@ -80,7 +85,9 @@ class LogWriter:
                 item = self._queue.get_nowait()
             except queue.Empty:
                 break
-        self._on_durable(self.log.sync())
+        durable = self.log.sync()
+        self._trace.durable()
+        self._on_durable(durable)
         # A disk that syncs in no time would be asked for each record alone.
         if item is not None:
             time.sleep(0.002)
@@ -90,5 +97,7 @@ class LogWriter:
         acquisition, slot, outcome, values = item
         if slot is not None and outcome is not None:
             self.log.append_announcements(acquisition, slot, outcome)
+            self._trace.announced(acquisition, slot)
         elif values is not None:
             self.log.append_event(acquisition, values)
+            self._trace.event(acquisition, values)
