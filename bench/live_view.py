@@ -17,6 +17,7 @@ import time
 import aiohttp
 import numpy as np
 
+from bellrelay.observe.view_audit import ViewAudit
 from bellrelay.observe.view_control import ViewControl
 from bellrelay.observe.view_feed import pack
 from bellrelay.observe.view_records import CalibrationPictures
@@ -66,7 +67,7 @@ def _served(pages: int) -> tuple[float, int, int]:
     feed, got, stop = _Feed(), [0], threading.Event()
 
     async def serve() -> float:
-        control = ViewControl(None, None, lambda *_: None)
+        control = ViewControl("charlie", None, {}, ViewAudit(None, "charlie"))
         server = ViewServer(dict, feed.message, EVERY_S, control, list, CalibrationPictures(None))
         await server.start("127.0.0.1", 0, None)
         arguments = (f"http://127.0.0.1:{server.port}", pages, stop, got)

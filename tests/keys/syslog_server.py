@@ -48,10 +48,13 @@ class TlsSyslogServer:
     def _read(self, tls: ssl.SSLSocket) -> None:
         tls.settimeout(0.05)
         data = b""
-        while not self._stop.is_set():
+        while True:
             try:
                 piece = tls.recv(65536)
             except TimeoutError:
+                # Whatever came before the end is read.
+                if self._stop.is_set():
+                    return
                 continue
             if not piece:
                 tls.unwrap()

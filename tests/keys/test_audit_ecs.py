@@ -10,6 +10,7 @@ import pytest
 
 import bellrelay.cli
 import bellrelay.keys
+import bellrelay.observe
 from bellrelay.keys.audit_ecs import ECS_DETAILS, Origin, ecs_fields
 from bellrelay.keys.audit_record import AuditEvent
 
@@ -27,7 +28,7 @@ _ACTION = re.compile(r'"([a-z]+(?:-[a-z]+)+)"')
 def actions() -> list[str]:
     """Every word that looks like an action where events are made."""
     found = set()
-    for package in (bellrelay.keys, bellrelay.cli):
+    for package in (bellrelay.keys, bellrelay.cli, bellrelay.observe):
         for path in Path(str(package.__file__)).parent.glob("*.py"):
             text = path.read_text()
             if "AuditEvent(" in text:

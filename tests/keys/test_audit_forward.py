@@ -21,9 +21,9 @@ from bellrelay.keys.audit_log import AuditLog
 from bellrelay.keys.audit_reader import AuditReader, ReadPosition
 from bellrelay.keys.audit_record import AuditError, AuditEvent
 from bellrelay.keys.audit_service import AuditService
-from bellrelay.keys.audit_settings import AuditSettings, Forward
 from bellrelay.keys.audit_verify import verify_audit
 from bellrelay.keys.syslog_format import octet_counted, structured_element, syslog_message
+from bellrelay.settings.audit import AuditSettings, Forward
 from bellrelay.settings.model import ConfigError
 
 Start = Callable[..., AuditForwarder]

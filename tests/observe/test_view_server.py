@@ -1,4 +1,4 @@
-"""The live view's server, without a relay: who may what, what is audited, what a page is sent."""
+"""The live view's server, without a relay: who may what, what is on record, what a page is sent."""
 
 import asyncio
 import contextlib
@@ -9,11 +9,13 @@ import aiohttp
 import numpy as np
 import pytest
 
+from bellrelay.keys.audit_record import AuditError
 from bellrelay.keys.private_file import UnsafeMode
-from bellrelay.observe.view_control import ViewControl, read_token
+from bellrelay.observe.view_control import ChangeRefused, ViewControl
 from bellrelay.observe.view_feed import pack, parse_message
 from bellrelay.observe.view_records import CalibrationPictures
 from bellrelay.observe.view_server import ViewServer
+from bellrelay.observe.view_tokens import read_tokens
 from bellrelay.relay.config import check_config
 from bellrelay.settings.model import ConfigError
 
@@ -28,6 +30,7 @@ class Records:
 
 RECORDS = Records()
 TOKEN = b"0123456789abcdef01234567"
+TOKENS = {"ada": TOKEN, "emmy": b"another-token-of-24-letters"}
 HEADERS = {"Authorization": f"Bearer {TOKEN.decode()}"}
 COUNTS = np.arange(24, dtype=np.int64).reshape(3, 8)
 
@@ -44,19 +47,28 @@ class Settings:
         if self.fails is not None:
             raise self.fails
         self.values.append({**self.values[-1], **values})
+        return SimpleNamespace(number=len(self.values) - 1)
 
     def undo(self, reason, author):
         if len(self.values) == 1:
             raise OSError("there was no change")
         self.values.pop()
+        return SimpleNamespace(number=len(self.values) - 1)
 
     def history(self):
         return list(self.values)
 
 
 class Audit(list):
-    def __call__(self, action, actor, outcome, details):
-        self.append((action, outcome, dict(details)))
+    """Keeps what it is told. room: how many events it still takes."""
+
+    room = 1000
+
+    def record(self, *events):
+        if len(events) > self.room:
+            raise AuditError(28, "no space left on device")
+        self.room -= len(events)
+        self.extend(events)
 
 
 @pytest.fixture
@@ -117,7 +129,7 @@ def test_a_page_is_greeted_and_then_sent_messages(settings, audit):
             messages = [parse_message((await socket.receive()).data) for _ in range(3)]
             return hello, messages, server.watching
 
-    hello, messages, watching = served(ViewControl(settings, TOKEN, audit), use)
+    hello, messages, watching = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert hello == {"relay_id": "charlie", "writable": True, "tunable": {"phase_ps": 0}}
     assert all((counts == COUNTS).all() for _, counts in messages)
     assert watching == 1
@@ -133,14 +145,39 @@ def test_a_change_is_audited_before_and_after_and_told_to_all_pages(settings, au
                 if said.type is aiohttp.WSMsgType.TEXT:
                     return done, json.loads(said.data)
 
-    done, told = served(ViewControl(settings, TOKEN, audit), use)
+    done, told = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert done == (200, {"tunable": {"phase_ps": 7}})
     assert told["tunable"] == {"phase_ps": 7}
-    assert [entry[:2] for entry in audit] == [
-        ("view.change", "unknown"),
-        ("view.change", "success"),
-    ]
-    assert audit[0][2]["reason"] == "try"
+    begun, ended = audit
+    assert (begun.action, begun.outcome) == ("settings-changed", "unknown")
+    assert (ended.action, ended.outcome) == ("settings-changed", "success")
+    assert {event.actor for event in audit} == {"operator:ada"}
+    assert {event.object_ for event in audit} == {"relay:charlie"}
+    assert begun.details == {
+        "source.ip": "127.0.0.1",
+        "event.reason": "try",
+        "values": '{"phase_ps": 7}',
+    }
+    became = {"before": '{"phase_ps": 0}', "after": '{"phase_ps": 7}', "version": 1}
+    assert ended.details == {**begun.details, **became}
+
+
+def test_what_is_undone_is_on_record_with_what_holds_then(settings, audit):
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    control.change({"phase_ps": 7}, "try", "emmy", "::1")
+    control.undo("worse", "emmy", "::1")
+    ended = audit[-1]
+    assert (ended.action, ended.outcome, ended.actor) == (
+        "settings-undone",
+        "success",
+        "operator:emmy",
+    )
+    assert ended.details["before"] == '{"phase_ps": 7}'
+    assert ended.details["after"] == '{"phase_ps": 0}'
+    assert ended.details["version"] == 0
+    with pytest.raises(ChangeRefused, match="there was no change"):
+        control.undo("again", "emmy", "::1")
+    assert audit[-1].outcome == "failure"
 
 
 @pytest.mark.parametrize(
@@ -156,7 +193,7 @@ def test_what_is_no_change_is_refused(settings, audit, body, line):
     async def use(client, url, _server):
         return await _post(client, f"{url}/change", body, HEADERS)
 
-    status, said = served(ViewControl(settings, TOKEN, audit), use)
+    status, said = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert status == 400
     assert line in said["message"]
     assert len(settings.values) == 1
@@ -172,20 +209,52 @@ def test_a_change_that_fails_says_why_and_is_audited(settings, audit, error, sta
     async def use(client, url, _server):
         return await _post(client, f"{url}/change", {"values": {"phase_ps": 1}}, HEADERS)
 
-    answered, said = served(ViewControl(settings, TOKEN, audit), use)
+    answered, said = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert answered == status
     assert str(error) in said["message"]
-    assert audit[-1][:2] == ("view.change", "failure")
+    assert (audit[-1].action, audit[-1].outcome) == ("settings-changed", "failure")
+    assert str(error) in audit[-1].details["error.message"]
 
 
-def test_an_audit_that_cannot_be_written_stops_the_change(settings):
-    def full(*_):
-        raise OSError("no space left on device")
+def test_what_nobody_thought_of_is_on_record_too(settings, audit):
+    settings.fails = RuntimeError("board on fire")
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    with pytest.raises(RuntimeError):
+        control.change({"phase_ps": 1}, "try", "ada", "::1")
+    assert audit[-1].outcome == "failure"
 
-    control = ViewControl(settings, TOKEN, full)
-    with pytest.raises(OSError, match="no space"):
-        control.change({"phase_ps": 1}, "try", "127.0.0.1")
+
+def test_a_change_too_long_for_the_record_is_refused_and_on_record(settings, audit):
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    with pytest.raises(ChangeRefused) as refused:
+        control.change({"phase_ps": "7" * 20_000}, "try", "ada", "::1")
+    assert refused.value.status == 413
+    assert [event.outcome for event in audit] == ["failure"]
     assert len(settings.values) == 1
+
+
+def test_what_cannot_be_put_on_record_is_not_done(settings, audit):
+    audit.room = 0
+
+    async def use(client, url, _server):
+        body = {"values": {"phase_ps": 1}}
+        first = await _post(client, f"{url}/change", body, HEADERS)
+        audit.room = 1
+        # Its beginning is on record, its end cannot be: it is taken back.
+        return first, await _post(client, f"{url}/change", body, HEADERS)
+
+    for status, said in served(ViewControl("charlie", settings, TOKENS, audit), use):
+        assert status == 503
+        assert "no space left on device" in said["message"]
+    assert [event.outcome for event in audit] == ["unknown"]
+    assert settings.values == [{"phase_ps": 0}]
+
+
+def test_a_wrong_token_that_cannot_be_put_on_record_is_refused_all_the_same(settings, audit):
+    audit.room = 0
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    with pytest.raises(ChangeRefused):
+        control.check("Bearer " + "x" * 24, "::1")
 
 
 def test_nobody_changes_anything_without_the_token(settings, audit):
@@ -199,18 +268,21 @@ def test_nobody_changes_anything_without_the_token(settings, audit):
         out.append(await _post(client, f"{url}/change", body, HEADERS))
         return [status for status, _ in out]
 
-    assert served(ViewControl(settings, TOKEN, audit), use) == [401, 401, 401, 401, 401, 429, 429]
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    assert served(control, use) == [401, 401, 401, 401, 401, 429, 429]
     assert len(settings.values) == 1
-    assert {entry[0] for entry in audit} == {"view.refused"}
+    assert {event.action for event in audit} == {"view-refused"}
+    assert {event.details["source.ip"] for event in audit} == {"127.0.0.1"}
+    assert len(audit) == 5
     assert TOKEN.decode() not in repr(audit)
 
 
-@pytest.mark.parametrize(("with_settings", "token"), [(True, None), (False, TOKEN)])
-def test_a_view_without_token_or_settings_is_read_only(settings, audit, with_settings, token):
+@pytest.mark.parametrize(("with_settings", "tokens"), [(True, {}), (False, TOKENS)])
+def test_a_view_without_token_or_settings_is_read_only(settings, audit, with_settings, tokens):
     async def use(client, url, _server):
         return await _post(client, f"{url}/undo", {}, HEADERS)
 
-    control = ViewControl(settings if with_settings else None, token, audit)
+    control = ViewControl("charlie", settings if with_settings else None, tokens, audit)
     status, said = served(control, use)
     assert status == 403
     assert "read-only" in said["message"]
@@ -232,7 +304,7 @@ def test_only_the_page_s_own_files_are_served_and_no_other_page_may_listen(setti
             codes["socket"] = refused.status
         return codes, headers
 
-    codes, headers = served(ViewControl(settings, TOKEN, audit), use)
+    codes, headers = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert [codes[n] for n in ("view.js", "uplot.js", "view.css")] == [200, 200, 200]
     assert [codes[n] for n in ("../view_server.py", "uplot.LICENSE", "x.js")] == [404, 404, 404]
     assert codes["socket"] == 403
@@ -244,14 +316,22 @@ def test_a_token_others_can_read_or_that_is_short_is_refused(tmp_path):
     path = tmp_path / "token"
     path.write_bytes(TOKEN + b"\n")
     path.chmod(0o600)
-    assert read_token(path) == TOKEN
+    assert read_tokens(path) == {"operator": TOKEN}
     path.chmod(0o644)
     with pytest.raises(UnsafeMode):
-        read_token(path)
+        read_tokens(path)
     path.chmod(0o600)
-    path.write_bytes(b"short")
-    with pytest.raises(ConfigError, match="24 characters"):
-        read_token(path)
+    path.write_bytes(b"# who may\nada " + TOKEN + b"\n\nemmy " + TOKENS["emmy"])
+    assert read_tokens(path) == TOKENS
+    for wrong in (b"short", b"", b"ada " + TOKEN + b" x", b"a/b " + TOKEN, b"\xff " + TOKEN):
+        path.write_bytes(wrong)
+        with pytest.raises(ConfigError, match="24 characters") as caught:
+            read_tokens(path)
+        assert TOKEN.decode() not in str(caught.value)
+    for twice in (b"ada " + TOKEN + b"\nada " + b"y" * 24, b"ada " + TOKEN + b"\nemmy " + TOKEN):
+        path.write_bytes(twice)
+        with pytest.raises(ConfigError, match="differ"):
+            read_tokens(path)
 
 
 def test_a_page_that_may_change_things_is_served_by_tls_or_on_loopback_alone():
@@ -285,7 +365,7 @@ def test_the_last_scan_is_shown_with_its_picture(settings, audit, tmp_path, monk
         async with client.get(f"{url}/record/tdc.png") as answer:
             return shown, png, answer.status
 
-    shown, png, none = served(ViewControl(settings, TOKEN, audit), use)
+    shown, png, none = served(ViewControl("charlie", settings, TOKENS, audit), use)
     assert shown["dip"]["said"] == "record 7: visibility 0.48 (simulation)"
     assert set(shown) == {"dip"}
     assert (png, none) == (b"\x89PNG", 404)

@@ -18,10 +18,10 @@ import typer
 if TYPE_CHECKING:
     from bellrelay.keys.audit_log import AuditLog
     from bellrelay.keys.audit_record import AuditEvent
-    from bellrelay.keys.audit_settings import AuditSettings
     from bellrelay.keys.incident import Selector
     from bellrelay.keys.key_store import KeyStore
     from bellrelay.keys.kme_config import KmeConfig
+    from bellrelay.settings.audit import AuditSettings
 
 ConfigOption = Annotated[Path, typer.Option("--config", help="The KME's YAML.", metavar="FILE")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print results as JSON.")]

@@ -68,6 +68,7 @@ _TYPES = {
     "started": "start",
     "stopped": "end",
     "suspended": "change",
+    "undone": "change",
     "wiped": "deletion",
 }
 # What ECS allows below event.category "configuration"; "api" allows all of the above.
@@ -76,9 +77,10 @@ _CONFIGURATION = {"access", "change", "creation", "deletion", "info"}
 
 @dataclass(frozen=True)
 class Origin:
-    """Which program of which KME writes. service : the KME's id."""
+    """Which program writes. service : the id of the KME or relay. program : which of them it is."""
 
     service: str
+    program: str = "kme"
     host: str = field(default_factory=socket.gethostname)
     pid: int = field(default_factory=os.getpid)
 
@@ -99,7 +101,7 @@ def ecs_fields(event: AuditEvent, origin: Origin, now: datetime) -> dict[str, An
         "event.type": [kind],
         "host.name": origin.host,
         "process.pid": origin.pid,
-        "service.name": "bellrelay-kme",
+        "service.name": f"bellrelay-{origin.program}",
         "service.node.name": origin.service,
         "user.id": event.actor,
         "bellrelay.object": event.object_,

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import structlog
 
+from bellrelay.settings.audit import Forward
+
 from .audit_reader import AuditReader, ReadPosition, ReadRecord, load_position, save_position
-from .audit_settings import Forward
 from .syslog_format import syslog_message
 from .syslog_transport import SyslogWay, open_way
 

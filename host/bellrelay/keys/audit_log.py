@@ -58,7 +58,9 @@ class AuditLog:
     directory
         Its own; made with mode 0750 if it is missing.
     service
-        The KME's id: it stands in every record.
+        The KME's id, or the relay's: it stands in every record.
+    program
+        Whose log it is: ``kme`` or ``relay``.
     segment_bytes
         A file that has grown so long is closed, and the next one begun.
     signer
@@ -84,6 +86,7 @@ class AuditLog:
         directory: Path,
         service: str,
         *,
+        program: str = "kme",
         segment_bytes: int = 16 << 20,
         signer: CheckpointSigner | None = None,
         checkpoint_every_s: float = 60.0,
@@ -92,7 +95,7 @@ class AuditLog:
     ) -> None:
         self.directory = directory
         self.service = service
-        self._origin = Origin(service)
+        self._origin = Origin(service, program=program)
         self._segment_bytes = segment_bytes
         self._signer = signer
         self._every_s = checkpoint_every_s

@@ -41,7 +41,8 @@ class AuditEvent:
         What, in words of small letters joined by hyphens: ``key-delivered``. At most 32 characters,
         as syslog has no longer MSGID.
     actor
-        Who: ``sae:NAME``, ``kme:NAME``, ``operator:NAME``, ``bridge:NAME`` or ``system``.
+        Who: ``sae:NAME``, ``kme:NAME``, ``operator:NAME``, ``bridge:NAME``, ``system``, or
+        ``unknown``: who showed nothing that fits.
     object_
         To what: ``key:UUID``, ``block:UUID``, ``relay:NAME``, ``kek:ID``.
     outcome

@@ -1,4 +1,4 @@
-"""The audit of a running KME: the log, its checkpoints by the clock, and the ways to SIEMs."""
+"""The audit of a running daemon: the log, its checkpoints by the clock, and the ways to SIEMs."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ from typing import Any
 
 import structlog
 
+from bellrelay.settings.audit import AuditSettings
+
 from .audit_checkpoint import CheckpointSigner
 from .audit_forward import AuditForwarder
 from .audit_log import AuditLog
 from .audit_record import AuditEvent
-from .audit_settings import AuditSettings
 
 __all__ = ["AuditService", "open_audit_log"]
 
 _log = structlog.get_logger(__name__)
 
 
-def open_audit_log(settings: AuditSettings, service: str) -> AuditLog:
+def open_audit_log(settings: AuditSettings, service: str, program: str = "kme") -> AuditLog:
     """The log of a configuration, for writing; raises as :class:`AuditLog` and the signer do."""
     signer = None if settings.signing_key is None else CheckpointSigner(settings.signing_key)
     return AuditLog(
         settings.directory,
         service,
+        program=program,
         segment_bytes=settings.segment_mb << 20,
         signer=signer,
         checkpoint_every_s=settings.checkpoint_every_s,
@@ -41,7 +43,9 @@ class AuditService:
     settings
         The section `audit`.
     service
-        The KME's id.
+        The KME's id, or the relay's.
+    program
+        Which of them it is: ``kme`` or ``relay``.
 
     Attributes
     ----------
@@ -49,8 +53,9 @@ class AuditService:
         Where to record.
     """
 
-    def __init__(self, settings: AuditSettings, service: str) -> None:
-        self.log = open_audit_log(settings, service)
+    def __init__(self, settings: AuditSettings, service: str, program: str = "kme") -> None:
+        self.log = open_audit_log(settings, service, program)
+        self._program = program
         self._every_s = settings.checkpoint_every_s
         self._version = version("bellrelay")
         self._stop = threading.Event()
@@ -63,15 +68,16 @@ class AuditService:
 
     def start(self) -> None:
         """Put the start on record, and begin to send and to sign. AuditError, OSError."""
-        self._record("kme-started")
+        self._record("started")
         for forwarder in self.forwarders:
             forwarder.start()
         self._thread = threading.Thread(target=self._sign, name="audit-checkpoints", daemon=True)
         self._thread.start()
 
-    def _record(self, action: str) -> None:
-        kme = f"kme:{self.log.service}"
-        self.log.record(AuditEvent(action, "system", kme, details={"version": self._version}))
+    def _record(self, what: str) -> None:
+        us = f"{self._program}:{self.log.service}"
+        details = {"version": self._version}
+        self.log.record(AuditEvent(f"{self._program}-{what}", "system", us, details=details))
 
     def _sign(self) -> None:
         while not self._stop.wait(self._every_s):
@@ -86,7 +92,7 @@ class AuditService:
         if self._thread is not None:
             self._thread.join()
             try:
-                self._record("kme-stopped")
+                self._record("stopped")
             except OSError as error:
                 _log.error("the end is not on record", why=str(error))
         self.log.close()

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from bellrelay.settings.audit import AuditSettings
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
     Address,
@@ -24,7 +25,6 @@ from bellrelay.settings.model import (
 from bellrelay.settings.peer import PeerSettings
 from bellrelay.settings.traces import TraceSettings
 
-from .audit_settings import AuditSettings
 from .bridge_settings import BridgeSettings
 from .cutting import units_needed
 from .etsi014_requests import Limits

@@ -58,6 +58,7 @@ def syslog_message(
     line: bytes, values: Mapping[str, Any], *, facility: int, enterprise: int, version: str
 ) -> bytes:
     """The message of a record. line : without its newline; values : what it says."""
+    program = str(values["service.name"]).removeprefix("bellrelay-")
     header = " ".join(
         (
             f"<{facility * 8 + severity(values)}>1",
@@ -77,7 +78,7 @@ def syslog_message(
         + structured_element(
             f"audit@{enterprise}",
             {
-                "kme": str(values["service.node.name"]),
+                program: str(values["service.node.name"]),
                 "sequence": str(values[SEQUENCE]),
                 "actor": str(values["user.id"]),
                 "object": str(values["bellrelay.object"]),

@@ -12,9 +12,9 @@ import termios
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from bellrelay.settings.audit import Forward
 from bellrelay.settings.model import split_address
 
-from .audit_settings import Forward
 from .syslog_format import octet_counted
 
 __all__ = ["SyslogWay", "open_way"]

@@ -14,7 +14,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import structlog
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from bellrelay.relay.board import BoardSession
@@ -22,18 +21,17 @@ from bellrelay.relay.config import RelayConfig, ViewSettings
 from bellrelay.relay.daemon import RelayDaemon
 from bellrelay.settings.model import split_address
 
-from .view_control import SettingsControl, ViewControl, read_token
+from .view_audit import ViewAudit
+from .view_control import SettingsControl, ViewControl
 from .view_feed import ViewFeed
 from .view_links import EndpointAsker
 from .view_records import CalibrationPictures, CalibrationRecords
 from .view_server import ViewServer
+from .view_tokens import read_tokens
 
 __all__ = ["LiveView"]
 
 _START_S = 10.0
-_log = structlog.get_logger(__name__)
-
-Audit = Callable[[str, str, str, Mapping[str, Any]], None]
 
 
 class LiveView:
@@ -47,8 +45,6 @@ class LiveView:
         Of the view.
     control
         Of the relay's settings, if they may be changed.
-    audit
-        Where changes are audited; None: the daemon's log.
     records
         Of calibrations, if there are any.
 
@@ -71,12 +67,13 @@ class LiveView:
         config: RelayConfig,
         settings: ViewSettings,
         control: SettingsControl | None = None,
-        audit: Audit | None = None,
         records: CalibrationRecords | None = None,
     ) -> None:
         self.port: int | None = None
-        token = None if settings.token_file is None else read_token(settings.token_file)
-        self._control = ViewControl(control, token, audit or _to_the_log)
+        tokens = {} if settings.token_file is None else read_tokens(settings.token_file)
+        may_change = control is not None and bool(tokens)
+        self._audit = ViewAudit(config.view_audit if may_change else None, config.relay_id)
+        self._control = ViewControl(config.relay_id, control, tokens, self._audit)
         self._records = CalibrationPictures(records)
         self._context = _context(settings)
         self._config = config
@@ -99,6 +96,7 @@ class LiveView:
         OSError
             The address is in use.
         """
+        self._audit.start()
         started: list[BaseException | None] = []
         ready = threading.Event()
 
@@ -161,6 +159,7 @@ class LiveView:
             self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(_START_S)
         self._thread = None
+        self._audit.stop()
 
     def raw_tags(self, payload: bytes) -> None:
         """Nothing: histograms come from the board."""
@@ -172,6 +171,7 @@ class LiveView:
             "port": self.port,
             "watching": 0 if server is None else server.watching,
             "writable": self._control.writable,
+            "audit": self._audit.status(),
             "changes": list(self._control.changes),
         }
 
@@ -180,10 +180,6 @@ class LiveView:
         yield GaugeMetricFamily(
             "bellrelay_relay_view_pages", "pages of the live view", value=status["watching"]
         )
-
-
-def _to_the_log(action: str, actor: str, outcome: str, details: Mapping[str, Any]) -> None:
-    _log.warning("view", action=action, actor=actor, outcome=outcome, **details)
 
 
 def _context(settings: ViewSettings) -> ssl.SSLContext | None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
-import hmac
+import json
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
-from bellrelay.keys.private_file import require_private_file
+import structlog
+
+from bellrelay.keys.audit_record import Audit, AuditEvent
 from bellrelay.settings.model import ConfigError
 from bellrelay.wire.access import AccessError
 
-__all__ = ["ChangeRefused", "SettingsControl", "ViewControl", "read_token"]
+from .view_tokens import owner_of
 
-_FEWEST = 24
+__all__ = ["ChangeRefused", "SettingsControl", "ViewControl"]
+
 _KEPT = 100
 _REFUSALS = 5
 _PAUSE_S = 10.0
+_LONGEST = 1 << 14
+"""Characters of values that are put on record."""
+_log = structlog.get_logger(__name__)
 
 
 class ChangeRefused(Exception):
@@ -29,6 +34,11 @@ class ChangeRefused(Exception):
         self.status = status
 
 
+class _Version(Protocol):
+    @property
+    def number(self) -> int: ...
+
+
 class SettingsControl(Protocol):
     """The relay's settings, as :class:`bellrelay.control.relay_settings.RelaySettings` has them."""
 
@@ -36,11 +46,11 @@ class SettingsControl(Protocol):
         """What may be changed, as it is in force."""
         ...
 
-    def change(self, values: Mapping[str, Any], reason: str, author: str) -> object:
+    def change(self, values: Mapping[str, Any], reason: str, author: str) -> _Version:
         """Validate, record and bring into force. ConfigError names key, value, allowed."""
         ...
 
-    def undo(self, reason: str, author: str) -> object:
+    def undo(self, reason: str, author: str) -> _Version:
         """Back to the version before."""
         ...
 
@@ -49,50 +59,42 @@ class SettingsControl(Protocol):
         ...
 
 
-def read_token(path: Path) -> bytes:
-    """A token from a file that only its owner reads.
-
-    Raises
-    ------
-    ConfigError, OSError
-        It is readable by others, or shorter than 24 characters.
-    """
-    require_private_file(path)
-    token = path.read_bytes().strip()
-    if len(token) < _FEWEST:
-        raise ConfigError([f"{path}: allowed: a token of {_FEWEST} characters or more"])
-    return token
-
-
 class ViewControl:
-    """Settings behind a token; every attempt is audited before it is made.
+    """Settings behind tokens; every attempt is on record before it is made.
+
+    Where that cannot be, nothing is changed. What became of an attempt is on record after it, with
+    what was in force before and after; a change of which that cannot be recorded is taken back.
 
     Parameters
     ----------
+    relay_id
+        Whose settings, for the record.
     settings
         Of the relay; None: nothing can be changed.
-    token
-        None: nothing can be changed.
+    tokens
+        By name; empty: nothing can be changed.
     audit
-        Called with action, actor, outcome and details of every attempt; an exception stops it.
+        Where attempts are put on record.
     """
 
     def __init__(
         self,
+        relay_id: str,
         settings: SettingsControl | None,
-        token: bytes | None,
-        audit: Callable[[str, str, str, Mapping[str, Any]], None],
+        tokens: Mapping[str, bytes],
+        audit: Audit,
     ) -> None:
+        self._object = f"relay:{relay_id}"
         self._settings = settings
-        self._token = token
+        self._tokens = dict(tokens)
         self._audit = audit
         self._refused: deque[float] = deque(maxlen=_REFUSALS)
         self.changes: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     @property
     def writable(self) -> bool:
-        """Whether somebody with the token may change something."""
-        return self._settings is not None and self._token is not None
+        """Whether somebody with a token may change something."""
+        return self._settings is not None and bool(self._tokens)
 
     def tunable(self) -> Mapping[str, Any]:
         """What may be changed, as it is in force; empty where nothing is known."""
@@ -102,8 +104,8 @@ class ViewControl:
         """Versions, oldest first."""
         return [] if self._settings is None else self._settings.history()
 
-    def check(self, authorization: str, peer: str) -> None:
-        """Let in who has the token.
+    def check(self, authorization: str, peer: str) -> str:
+        """Let in who has a token; returns the name that it has.
 
         Raises
         ------
@@ -111,17 +113,17 @@ class ViewControl:
         """
         if not self.writable:
             raise ChangeRefused(403, "this view is read-only: its configuration has no token_file")
-        assert self._token is not None
         now = time.monotonic()
         if len(self._refused) == _REFUSALS and now - self._refused[0] < _PAUSE_S:
             raise ChangeRefused(429, f"too many wrong tokens; wait {_PAUSE_S:g} s")
-        scheme, _, said = authorization.partition(" ")
-        if scheme != "Bearer" or not hmac.compare_digest(said.strip().encode(), self._token):
+        name = owner_of(self._tokens, authorization)
+        if name is None:
             self._refused.append(now)
-            self._audit("view.refused", peer, "failure", {})
+            self._record("view-refused", "unknown", "failure", {"source.ip": peer})
             raise ChangeRefused(401, "the token does not fit")
+        return name
 
-    def change(self, values: Mapping[str, Any], reason: str, peer: str) -> None:
+    def change(self, values: Mapping[str, Any], reason: str, person: str, peer: str) -> None:
         """Bring values into force.
 
         Raises
@@ -129,35 +131,94 @@ class ViewControl:
         ChangeRefused
             With one line per fault.
         """
-        assert self._settings is not None
-        self._do("change", peer, {"values": str(dict(values)), "reason": reason}, values, reason)
+        settings = self._settings
+        assert settings is not None
+        asked = json.dumps(values, sort_keys=True)
+        details = {"source.ip": peer, "event.reason": reason, "values": asked[:_LONGEST]}
+        if len(asked) > _LONGEST:
+            self._record("settings-changed", f"operator:{person}", "failure", details)
+            raise ChangeRefused(413, f"allowed: values of {_LONGEST} characters")
 
-    def undo(self, reason: str, peer: str) -> None:
+        def take_back(author: str) -> None:
+            settings.undo("it could not be put on record", author)
+
+        self._do(
+            "settings-changed",
+            person,
+            details,
+            lambda author: settings.change(values, reason, author),
+            take_back,
+        )
+
+    def undo(self, reason: str, person: str, peer: str) -> None:
         """Back to what was before the last change. ChangeRefused: there is none."""
-        self._do("undo", peer, {"reason": reason}, None, reason)
+        settings = self._settings
+        assert settings is not None
+        details = {"source.ip": peer, "event.reason": reason}
+        self._do(
+            "settings-undone", person, details, lambda author: settings.undo(reason, author), None
+        )
 
     def _do(
         self,
         action: str,
-        peer: str,
-        details: Mapping[str, Any],
-        values: Mapping[str, Any] | None,
-        reason: str,
+        person: str,
+        details: Mapping[str, str | int],
+        make: Callable[[str], _Version],
+        take_back: Callable[[str], None] | None,
     ) -> None:
-        settings = self._settings
-        assert settings is not None
-        author = f"view from {peer}"
-        self._audit(f"view.{action}", peer, "unknown", details)
+        author, actor = f"{person}, live view", f"operator:{person}"
+        before = self.tunable()
+        self._record(action, actor, "unknown", details)
         try:
-            if values is None:
-                settings.undo(reason, author)
-            else:
-                settings.change(values, reason, author)
+            version = make(author)
         except ConfigError as error:
-            self._audit(f"view.{action}", peer, "failure", {**details, "why": str(error)})
+            self._failed(action, actor, details, error)
             raise ChangeRefused(400, "\n".join(error.lines)) from None
         except (AccessError, OSError, ValueError) as error:
-            self._audit(f"view.{action}", peer, "failure", {**details, "why": str(error)})
+            self._failed(action, actor, details, error)
             raise ChangeRefused(409, str(error)) from None
-        self._audit(f"view.{action}", peer, "success", details)
-        self.changes.append({"utc_s": time.time(), "action": action, "by": peer, **details})
+        except Exception as error:
+            self._failed(action, actor, details, error)
+            raise
+        became = {**details, **_differences(before, self.tunable()), "version": version.number}
+        try:
+            self._record(action, actor, "success", became)
+        except ChangeRefused:
+            if take_back is not None:
+                self._take_back(take_back, author)
+            raise
+        self.changes.append({"utc_s": time.time(), "action": action, "by": person, **became})
+
+    def _failed(
+        self, action: str, actor: str, details: Mapping[str, str | int], error: Exception
+    ) -> None:
+        why = str(error)[:_LONGEST] or type(error).__name__
+        self._record(action, actor, "failure", {**details, "error.message": why})
+
+    def _take_back(self, take_back: Callable[[str], None], author: str) -> None:
+        try:
+            take_back(author)
+        except (ConfigError, AccessError, OSError, ValueError) as error:
+            # Its beginning is on record.
+            _log.error("a change without a record of its end stays", why=str(error))
+
+    def _record(
+        self, action: str, actor: str, outcome: str, details: Mapping[str, str | int]
+    ) -> None:
+        try:
+            self._audit.record(AuditEvent(action, actor, self._object, outcome, details))
+        except OSError as error:
+            _log.error("not on record, so not done", action=action, why=str(error))
+            raise ChangeRefused(
+                503, f"the audit log cannot be written, so nothing is changed: {error}"
+            ) from None
+
+
+def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, str]:
+    """Of what has changed: how it was, and how it is."""
+    keys = [key for key in after if before.get(key) != after[key]]
+    return {
+        "before": json.dumps({key: before.get(key) for key in keys}, sort_keys=True),
+        "after": json.dumps({key: after[key] for key in keys}, sort_keys=True),
+    }

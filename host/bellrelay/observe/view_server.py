@@ -177,16 +177,16 @@ class ViewServer:
     async def _change(self, request: web.Request) -> web.Response:
         peer = request.remote or "unknown"
         try:
-            self._control.check(request.headers.get("Authorization", ""), peer)
+            person = self._control.check(request.headers.get("Authorization", ""), peer)
             asked = await _json(request)
             reason = str(asked.get("reason") or "")[:200]
             if request.path == "/undo":
-                await asyncio.to_thread(self._control.undo, reason, peer)
+                await asyncio.to_thread(self._control.undo, reason, person, peer)
             else:
                 values = asked.get("values")
                 if not isinstance(values, dict) or not values:
                     raise ChangeRefused(400, "values: missing; allowed: keys and values")
-                await asyncio.to_thread(self._control.change, values, reason, peer)
+                await asyncio.to_thread(self._control.change, values, reason, person, peer)
         except ChangeRefused as refused:
             return web.json_response({"message": str(refused)}, status=refused.status)
         greeting = await asyncio.to_thread(self._greeting)

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, WithJsonSchema, model_validator
 
+from bellrelay.settings.audit import AuditSettings
 from bellrelay.settings.lab import LabDeviceSettings
 from bellrelay.settings.load import check, load
 from bellrelay.settings.model import (
@@ -281,7 +282,14 @@ class ViewSettings(Model):
         default=None, description="needed to change anything but on a loopback address"
     )
     token_file: Path | None = Field(
-        default=None, description="who has this token may change settings; none: read-only"
+        default=None,
+        description="who has a token of this file may change settings: a line per person, NAME "
+        "TOKEN, mode 0600; none: read-only",
+    )
+    audit: AuditSettings | None = Field(
+        default=None,
+        description="where every change and every attempt is on record; none: in `audit` below "
+        "log.directory",
     )
     every_s: Annotated[float, between(0.02, 10.0, "s")] = Field(
         default=0.1, description="time between updates"
@@ -351,6 +359,13 @@ class RelayConfig(FileModel):
     def ports(self) -> tuple[int, ...]:
         """Output port of every detector as a number, c is 0."""
         return tuple("cd".index(d.port) for d in self.detectors)
+
+    @property
+    def view_audit(self) -> AuditSettings:
+        """Where changes that are made on the live view are on record."""
+        if self.view is not None and self.view.audit is not None:
+            return self.view.audit
+        return AuditSettings(directory=self.log.directory / "audit")
 
     @property
     def pulse_centres_ps(self) -> tuple[int, ...]:

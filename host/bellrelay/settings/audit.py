@@ -1,4 +1,4 @@
-"""The `audit` section of a KME's YAML."""
+"""The `audit` section of a KME's YAML, and of a live view's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from bellrelay.settings.model import Address, Model, allowed, between
+from .model import Address, Model, allowed, between
 
 __all__ = ["EXAMPLE_ENTERPRISE", "AuditSettings", "Forward", "ForwardTls"]
 
