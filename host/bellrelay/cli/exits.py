@@ -32,4 +32,5 @@ class ExitCode(IntEnum):
     MISSING_EXTRA = 9, "a package or program that comes with an extra is not installed"
     TAG_FILE = 10, "a file of recorded tags that cannot be read"
     BOARD_DOWN = 11, "no image of the board works: what was printed says what to do"
+    UNREACHABLE = 12, "a daemon or server that was asked does not answer"
     INTERRUPTED = 130, "stopped from the keyboard"
