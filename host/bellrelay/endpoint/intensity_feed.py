@@ -12,11 +12,11 @@ nothing. A line counts once its newline is there. The file may be replaced (rota
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 from bellrelay.distill.ladder import SETTINGS
+from bellrelay.service.followed_file import FollowedFile
 
 from .source_log import Reading
 
@@ -76,10 +76,7 @@ class ReadingsFile:
         self.path = path
         self.malformed = 0
         self.complaint = ""
-        self._identity: tuple[int, int] | None = None
-        self._offset = 0
-        self._rest = b""
-        self._skip_line = False
+        self._file = FollowedFile(path, from_end=_FROM_END, longest=_LONGEST_LINE)
 
     def read(self) -> list[Reading]:
         """What was appended since the last call, in the file's order.
@@ -89,39 +86,10 @@ class ReadingsFile:
         OSError
             The file is there and cannot be read.
         """
-        try:
-            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return []
-        try:
-            self._find_place(os.fstat(file))
-            data = b""
-            while piece := os.pread(file, 1 << 20, self._offset):
-                data += piece
-                self._offset += len(piece)
-        finally:
-            os.close(file)
-        return self._readings(data)
-
-    def _find_place(self, status: os.stat_result) -> None:
-        identity = (status.st_dev, status.st_ino)
-        if identity == self._identity and status.st_size >= self._offset:
-            return
-        first_time = self._identity is None
-        self._identity = identity
-        self._offset = max(0, status.st_size - _FROM_END) if first_time else 0
-        # In the middle of a file, what comes first is the rest of a line.
-        self._skip_line = self._offset > 0
-        self._rest = b""
-
-    def _readings(self, data: bytes) -> list[Reading]:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if self._skip_line and lines:
-            del lines[0]
-            self._skip_line = False
-        if len(self._rest) > _LONGEST_LINE:
-            self._rest, self._skip_line = b"", True
-            self._complain("a line without an end")
+        before = self._file.too_long
+        lines = self._file.read()
+        if self._file.too_long > before:
+            self._complain("a line without an end", self._file.too_long - before)
         found = []
         for line in lines:
             try:
@@ -133,6 +101,6 @@ class ReadingsFile:
                 found.append(reading)
         return found
 
-    def _complain(self, what: str) -> None:
-        self.malformed += 1
+    def _complain(self, what: str, times: int = 1) -> None:
+        self.malformed += times
         self.complaint = what
