@@ -25,7 +25,7 @@ __all__ = ["SpanQueue", "otlp_exporter"]
 _BATCH = 512
 _EVERY_S = 1.0
 _RETRY_S = 2.0
-_SEND_S = 10.0
+_SEND_S = 4.0
 _LAST_WORDS_S = 3.0
 _log = structlog.get_logger(__name__)
 
