@@ -37,6 +37,7 @@ VERBS = (
     Verb("run", "Everything on this machine: a simulated board, the daemon, a check of the bits."),
     Verb("relay", "The daemon: read a board, log its announcements, serve them."),
     Verb("endpoint", "The daemon of Alice or Bob: announcements in, keys out."),
+    Verb("cluster", "Machines that compute for one endpoint: key, scheduler, worker."),
     Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
     Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),

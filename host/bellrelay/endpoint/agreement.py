@@ -42,13 +42,15 @@ class ReconcileMethod:
 
     code : its number in messages. reveals : whether what Bob says tells in which bits the two
     differ, so that Alice's empty pulses make no key; where it does not, all that he says counts as
-    disclosed. See `bellrelay.distill.reconcile.engine`.
+    disclosed. See `bellrelay.distill.reconcile.engine`. heavy : whether its steps are worth to be
+    carried to other machines; Cascade's are many and small.
     """
 
     name: str
     code: int
     engine: Engine
     reveals: bool
+    heavy: bool
 
 
 def _cascade(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> Reconciler:
@@ -63,8 +65,8 @@ def _ldpc(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -
     return Ldpc(role, bits, seed, error_rate)
 
 
-_CASCADE = ReconcileMethod("cascade", 1, _cascade, reveals=True)
-_LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False)
+_CASCADE = ReconcileMethod("cascade", 1, _cascade, reveals=True, heavy=False)
+_LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False, heavy=True)
 
 
 @dataclass(frozen=True)

@@ -32,9 +32,10 @@ class BlockRun:
 
     agreement : of both endpoints; of this block once the peer has said by which parameters it sent.
     parameters : by which our sender sent. known : a set of parameters that both hold, by its
-    digest. cluster : where heavy work is carried out, if not here. deviation : that intensities of our sender may have had; what is declared counts if
+    digest. deviation : that intensities of our sender may have had; what is declared counts if
     that is more. record : what is told of it: numbers, no secret. checkpoint : called with a name
     at every boundary where this side may die; for tests. trace : told how far it has come.
+    cluster : where heavy work is carried out, if not here.
     """
 
     block: BlockId
@@ -51,6 +52,7 @@ class BlockRun:
     checkpoint: Callable[[str], None]
     trace: BlockTrace
     record: dict[str, Any] = field(default_factory=dict)
+    cluster: Executor | None = None
 
     @property
     def is_alice(self) -> bool:

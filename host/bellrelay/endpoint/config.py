@@ -28,6 +28,8 @@ from bellrelay.settings.peer import PeerSettings
 from bellrelay.settings.plugins import PluginSettings
 from bellrelay.settings.traces import TraceSettings
 
+from .cluster.settings import ClusterSettings
+
 __all__ = [
     "BlockSettings",
     "ChangeSettings",
@@ -528,6 +530,7 @@ class EndpointConfig(FileModel):
     workers: Annotated[int, between(1, 256)] = Field(
         default=2, description="threads that compute: estimation, correction, amplification"
     )
+    cluster: ClusterSettings | None = None
     health: Health = Health()
     traces: TraceSettings | None = None
     changes: ChangeSettings | None = None

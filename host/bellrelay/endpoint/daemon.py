@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from prometheus_client.core import Metric
@@ -56,6 +56,9 @@ from .source_admission import SourceAdmission
 from .source_plugin import load_source
 from .timetable import windows_of
 from .undeclared_times import UndeclaredTimes
+
+if TYPE_CHECKING:
+    from .cluster.executor import ClusterExecutor
 
 __all__ = ["EndpointDaemon", "check_endpoint", "run_endpoint"]
 
@@ -165,6 +168,7 @@ class EndpointDaemon:
         self.account = PoolAccount(pool, store)
         executor = ThreadPoolExecutor(config.workers, thread_name_prefix="compute")
         stack.callback(executor.shutdown, wait=False, cancel_futures=True)
+        self._cluster = self._begin_cluster(executor)
         undeclared = UndeclaredTimes(config.store.directory / "undeclared.json")
         self.admission = SourceAdmission(
             config, self._begun_ns, undeclared, lambda block: self._parameters(block).ladder(role)
@@ -199,6 +203,7 @@ class EndpointDaemon:
                 parameters=self.parameters,
                 relays=self.relays,
                 lit=self.relays.lit,
+                cluster=self._cluster,
                 trace=self._trace,
             ),
         )
@@ -231,6 +236,17 @@ class EndpointDaemon:
         work += [self._poll_monitor(), self._rotate_keys(), self._tell_sender()]
         work += [companion.run(self) for companion in self._companions]
         background.begin(*work)
+
+    def _begin_cluster(self, home: Executor) -> ClusterExecutor | None:
+        settings = self.config.cluster
+        if settings is None:
+            return None
+        # Dask comes with an extra.
+        from .cluster.begin import begin_cluster
+
+        cluster = begin_cluster(self.config, settings, home)
+        self._stack.callback(cluster.shutdown, wait=False)
+        return cluster
 
     async def stop(self) -> None:
         """End everything, and give everything back; blocks in work go on at the next start."""
@@ -372,6 +388,7 @@ class EndpointDaemon:
                 "reconnects": self.channel.reconnects,
             },
             "pipeline": self.pipeline.status(),
+            "cluster": None if self._cluster is None else self._cluster.status(),
             "keys": stored,
             "key_pool": self.account.status(),
             "random_health": {
@@ -430,6 +447,10 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     for key, source in config.sources:
         load_source(config, source, key)
     load_sender(config)
+    if config.cluster is not None:
+        from .cluster.begin import check_cluster
+
+        check_cluster(config, config.cluster)
     pool = KeyPool(config.key_pool.file, Role(config.role))
     try:
         bits = 8 * pool.status().send_left

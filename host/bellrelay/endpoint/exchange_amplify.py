@@ -46,7 +46,7 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
     talk.begin(Exchange.AMPLIFY, verified.digest)
     if run.is_alice:
         seed = _drawn_seed(bits.size + length - 1)
-        key = await run.compute(toeplitz_hash, bits, seed, length)
+        key = await run.compute_anywhere(toeplitz_hash, bits, seed, length)
         verdict = await _own_verdict_key(run)
         await _put_pending(run, key_id, key, pool_bits, verdict)
         packed = np.packbits(seed).tobytes()
@@ -60,7 +60,7 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
         if (said.length, said.pool_bits) != (length, pool_bits):
             raise BlockAborted(Cause.LEDGERS_DIFFER, "AMPLIFY: another length than ours")
         seed = _said_seed(said.seed_packed, bits.size + length - 1)
-        key = await run.compute(toeplitz_hash, bits, seed, length)
+        key = await run.compute_anywhere(toeplitz_hash, bits, seed, length)
         verdict = await _said_verdict_key(run, said.verdict_index)
         await _put_pending(run, key_id, key, pool_bits, verdict)
         await talk.say(Pending(length))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +22,7 @@ from bellrelay.distill.verify import (
 )
 from bellrelay.wire.peer_messages import Exchange, Kind, Start, Verified, Verify
 
+from .agreement import ReconcileMethod
 from .block import BlockAborted, BlockState, Cause
 from .block_run import BlockRun
 from .block_talk import Encoded
@@ -31,6 +33,7 @@ __all__ = ["VerifiedBlock", "reconcile"]
 
 _COUNT_BITS = 64
 """What Bob's count of errors may tell where bits differ: the message has so many bits."""
+_Compute = Callable[..., Awaitable[Any]]
 _ROUNDING_BITS, _ROUNDING_SHARE = 64, 0.01
 """So far may lengths of the key be apart. The search for weights stops where it is good enough, and
 may stop a step sooner or later on another machine."""
@@ -58,7 +61,9 @@ async def estimate_block(run: BlockRun, committed: CommittedList, sifted: Sifted
     BlockAborted
     """
     agreement = run.agreement
-    estimate = await run.compute(agreement.estimate, sifted.tallies, committed.alice, committed.bob)
+    estimate = await run.compute_anywhere(
+        agreement.estimate, sifted.tallies, committed.alice, committed.bob
+    )
     if estimate.aborted is not None:
         raise BlockAborted(Cause.NO_BOUND, estimate.aborted)
     if agreement.secret_length(estimate, leak_ec=0, discarded=0) <= 0:
@@ -85,8 +90,10 @@ async def reconcile(
     await run.advance(BlockState.ESTIMATED, told)
     talk = run.talk
     talk.begin(Exchange.RECONCILE, committed.digest)
-    engine = await _start(run, sifted, error_rate)
-    said_by_bob = await _correct(run, engine)
+    method = run.agreement.method(int(sifted.key.size))
+    compute = run.compute_anywhere if method.heavy else run.compute
+    engine = await _start(run, method, sifted, error_rate, compute)
+    engine, said_by_bob = await _correct(run, engine, compute)
     kept = engine.bits[engine.kept]
     if verification_epsilon(kept.size) > run.agreement.security.correctness:
         raise BlockAborted(Cause.NO_BOUND, "too long for the epsilon of correctness")
@@ -119,10 +126,14 @@ async def reconcile(
     return VerifiedBlock(kept, length, errors, digest)
 
 
-async def _start(run: BlockRun, sifted: SiftedBlock, error_rate: float) -> Reconciler:
-    agreement, talk = run.agreement, run.talk
-    bits = int(sifted.key.size)
-    method = agreement.method(bits)
+async def _start(
+    run: BlockRun,
+    method: ReconcileMethod,
+    sifted: SiftedBlock,
+    error_rate: float,
+    compute: _Compute,
+) -> Reconciler:
+    talk, bits = run.talk, int(sifted.key.size)
     if run.is_alice:
         start = Start(method.code, os.urandom(32), round(error_rate * 1e6), bits)
         await talk.say(start)
@@ -133,16 +144,29 @@ async def _start(run: BlockRun, sifted: SiftedBlock, error_rate: float) -> Recon
         if not 0 < start.error_rate_ppm < 500_000:
             raise BlockAborted(Cause.PROTOCOL, "START: no error rate")
     run.record.update(reconciliation=method.name, error_rate_assumed=start.error_rate_ppm / 1e6)
-    return await run.compute(
-        method.engine, run.role, sifted.key, start.seed, start.error_rate_ppm / 1e6
-    )
+    rate = start.error_rate_ppm / 1e6
+    engine: Reconciler = await compute(method.engine, run.role, sifted.key, start.seed, rate)
+    return engine
 
 
-async def _correct(run: BlockRun, engine: Reconciler) -> int:
-    """Carry the engine's messages. Returns the bits in those of Bob's."""
+def _begun(engine: Reconciler) -> tuple[Reconciler, bytes | None]:
+    answer = engine.begin()
+    return engine, answer
+
+
+def _stepped(engine: Reconciler, message: bytes) -> tuple[Reconciler, bytes | None]:
+    answer = engine.receive(message)
+    return engine, answer
+
+
+async def _correct(run: BlockRun, engine: Reconciler, compute: _Compute) -> tuple[Reconciler, int]:
+    """Carry the engine's messages. Returns the engine at its end, and the bits in Bob's messages.
+
+    A step may be taken by a copy of the engine on another machine: what it returns goes on.
+    """
     said = heard = messages = 0
     try:
-        answer = await run.compute(engine.begin)
+        engine, answer = await compute(_begun, engine)
         while True:
             if answer is not None:
                 await run.talk.say(Encoded(Kind.RECONCILE, answer))
@@ -153,11 +177,11 @@ async def _correct(run: BlockRun, engine: Reconciler) -> int:
             message = await run.talk.hear(Kind.RECONCILE, bytes)
             heard += len(message)
             messages += 1
-            answer = await run.compute(engine.receive, message)
+            engine, answer = await compute(_stepped, engine, message)
     except ReconcileError as error:
         raise BlockAborted(Cause.RECONCILIATION, str(error)) from None
     run.record.update(reconciliation_messages=messages)
-    return 8 * (heard if run.is_alice else said)
+    return engine, 8 * (heard if run.is_alice else said)
 
 
 async def _verify(

@@ -50,6 +50,7 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
     yield from _relays(s["relays"])
     yield from _last_block(s["last_block"])
     yield from _intensities(s["intensities"])
+    yield from _cluster(s["cluster"])
     for name, text, number in (
         ("key_bits", "bits of key stored since the beginning", s["keys"]["bits"]),
         ("alarms", "things that nobody honest does", s["alarms"]),
@@ -61,6 +62,25 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
         ("peer_reconnects", "connections to the peer after the first", s["peer"]["reconnects"]),
     ):
         yield CounterMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
+
+
+def _cluster(cluster: Mapping[str, Any] | None) -> Iterator[Metric]:
+    if cluster is None:
+        return
+    for name, text, number in (
+        ("cluster_connected", "1 while the cluster's scheduler answers", cluster["connected"]),
+        ("cluster_workers", "workers of the cluster", cluster["workers"] or 0),
+        ("cluster_calls", "calls under way", cluster["under_way"]),
+    ):
+        yield GaugeMetricFamily(f"bellrelay_endpoint_{name}", text, value=float(number))
+    done = CounterMetricFamily(
+        "bellrelay_endpoint_cluster_calls_done",
+        "calls by where they were carried out, and why here",
+        labels=["where"],
+    )
+    for where, number in cluster["done"].items():
+        done.add_metric([where], number)
+    yield done
 
 
 def _relays(relays: Mapping[str, Any]) -> Iterator[Metric]:

@@ -324,6 +324,7 @@ class Pipeline:
             deviation,
             self._settings.checkpoint,
             trace,
+            cluster=self._settings.cluster,
         )
         trace.reached(block, "admitted", {})
         committed = await commit(run, self._lists[block])

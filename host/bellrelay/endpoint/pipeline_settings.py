@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -129,6 +130,7 @@ class PipelineSettings:
     told of the block's key, or of every one; in a thread. parameters : by which blocks are sent.
     relays : what is said of which relay light is directed to. lit : whether ours was directed at
     its relay in any of a block; in a thread. trace : told how far blocks have come.
+    cluster : carries out heavy work, if this process does not.
     """
 
     max_in_flight: int = 16
@@ -146,3 +148,4 @@ class PipelineSettings:
     relays: RelayTalk = field(default_factory=_OneRelay)
     lit: Callable[[CollectedBlock, BlockRow], bool] = _always_lit
     trace: BlockTrace = field(default_factory=BlockTrace)
+    cluster: Executor | None = None
