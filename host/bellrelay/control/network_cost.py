@@ -74,7 +74,8 @@ def _items(network: NetworkFile) -> Iterator[Item]:
                 number * cost.hours_per_month,
             )  # fmt: skip
     load = network.load
-    cores = load.site_cores * len(network.sites) + load.relay_cores * len(network.relays)
+    cores = sum(s.cores or load.site_cores for s in network.sites)
+    cores += sum(r.cores or load.relay_cores for r in network.relays)
     nodes = load.broker_nodes if load.announcements == "broker" else 0
     for what, number, cost in (
         ("cores", cores, costs.core),

@@ -40,6 +40,7 @@ Fault = tuple[str, object, str]
 Money = Annotated[float, between(0.0, 1e12)]
 Hours = Annotated[float, between(0.0, 720.0, "hours per month")]
 Share = Annotated[float, between(0.0, 1.0)]
+Cores = Annotated[int, between(1, 10_000)]
 
 
 def _names(value: Any) -> tuple[str, ...]:
@@ -68,6 +69,9 @@ class Site(Model):
         default=False,
         description="whether keys of other pairs may pass through it, readable to whoever runs it",
     )
+    cores: Cores | None = Field(
+        default=None, description="of its computers together; none: load.site_cores"
+    )
 
 
 class RelayPlace(Model):
@@ -87,6 +91,7 @@ class RelayPlace(Model):
     settle_s: Annotated[float, between(0.0, 1e4, "s")] = Field(
         default=30.0, description="of every turn, from switching to the next pair to its first slot"
     )
+    cores: Cores | None = Field(default=None, description="of its computer; none: load.relay_cores")
 
 
 class Fibre(Model):
@@ -255,6 +260,16 @@ class NetworkFile(FileModel):
         """The network whose pairs want so many times as much."""
         pairs = tuple(p.model_copy(update={"demand": factor * p.demand}) for p in self.pairs)
         return self.model_copy(update={"pairs": pairs})
+
+    def cores_of(self, name: str) -> int:
+        """Cores of a site or a relay."""
+        for site in self.sites:
+            if site.name == name:
+                return site.cores or self.load.site_cores
+        for relay in self.relays:
+            if relay.name == name:
+                return relay.cores or self.load.relay_cores
+        raise KeyError(name)
 
     def with_load(self, **changed: object) -> NetworkFile:
         """The network with other computers."""

@@ -1,0 +1,217 @@
+"""How full everything is, in closed form: `docs/reference/network-model.md` derives each line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from bellrelay.control.network_file import NetworkFile
+
+from .rates_file import Rates
+from .resources import Resource
+from .traffic import Traffic
+
+__all__ = ["Full", "Paper", "on_paper"]
+
+
+@dataclass(frozen=True)
+class Full:
+    """How full the things of a kind are.
+
+    of : by name, the share of its time that each is at work; above 1 it cannot keep up.
+    """
+
+    resource: Resource
+    of: Mapping[str, float]
+
+    @property
+    def mean(self) -> float:
+        """Over all of them."""
+        return sum(self.of.values()) / len(self.of) if self.of else 0.0
+
+    @property
+    def busiest(self) -> tuple[str, float]:
+        """The one that fills first."""
+        name = max(self.of, key=lambda n: self.of[n], default="none")
+        return name, self.of.get(name, 0.0)
+
+    @property
+    def growth(self) -> float:
+        """Times the load at which the first of them is full; inf: never.
+
+        All loads grow with the demand of all pairs alike; what a relay loses in switching does not.
+        """
+        most = self.busiest[1]
+        return 1.0 / most if most > 0.0 else float("inf")
+
+
+@dataclass(frozen=True)
+class Paper:
+    """All kinds. kme_wait_s, broker_wait_s : mean wait for the process, of the busiest."""
+
+    full: Mapping[Resource, Full]
+    messages_per_s: float
+    announcements_per_s: float
+    deliveries_per_s: float
+    blocks_per_s: float
+    requests_per_s: float
+    broker_wait_s: float
+    kme_wait_s: float
+
+    @property
+    def first(self) -> Full:
+        """What is full first as demand grows."""
+        return max(self.full.values(), key=lambda f: f.busiest[1])
+
+
+def on_paper(flows: Traffic, rates: Rates) -> Paper:
+    """Every resource of a network."""
+    network = flows.network
+    relays = dict(_relays(flows, rates))
+    light = {name: relay.light for name, relay in relays.items()}
+    messages = sum(r.batches_per_s for r in relays.values())
+    broker, broker_wait = _broker(network, relays, rates)
+    following, workers, in_flight, site = _endpoints(flows, relays, rates)
+    kme, kme_wait = _kmes(flows, rates)
+    for name, work in kme.items():
+        site[name.split(" ")[0]] += work
+    load = network.load
+    site_full = {s.name: site[s.name] / (s.cores or load.site_cores) for s in network.sites}
+    relay_full = {
+        r.name: relays[r.name].work / (r.cores or load.relay_cores) for r in network.relays
+    }
+    stores = {
+        f"{name} {k}": work / load.stores for name, work in kme.items() for k in range(load.stores)
+    }
+    full = [
+        Full(Resource.LIGHT, light),
+        Full(Resource.RELAY, {name: r.work for name, r in relays.items()}),
+        Full(Resource.RELAY_CORES, relay_full),
+        Full(Resource.FOLLOWING, following),
+        Full(Resource.WORKERS, workers),
+        Full(Resource.IN_FLIGHT, in_flight),
+        Full(Resource.SITE, site_full),
+        Full(Resource.KME, stores),
+    ]
+    if load.announcements == "broker":
+        full.insert(3, Full(Resource.BROKER, broker))
+    return Paper(
+        {f.resource: f for f in full},
+        messages,
+        sum(r.announced_per_s for r in relays.values()),
+        sum(r.batches_per_s * r.followers for r in relays.values()),
+        sum(f.blocks_per_s for f in flows.flows),
+        sum(flows.requests_per_s),
+        broker_wait,
+        kme_wait,
+    )
+
+
+@dataclass(frozen=True)
+class _Relay:
+    light: float
+    work: float
+    batches_per_s: float
+    announced_per_s: float
+    followers: int
+
+
+def _relays(flows: Traffic, rates: Rates) -> Iterator[tuple[str, _Relay]]:
+    """Light wanted / light there is; batches (lit share / batch_s) and what each costs."""
+    load, network = flows.network.load, flows.network
+    wanted = {r.name: 0.0 for r in network.relays}
+    for flow in flows.flows:
+        service = flows.schedule.pairs[flow.pair]
+        # What a pair gets less of than it wants, it wants of the relay all the same.
+        wanted[flow.hop.relay] += flow.share / max(service.satisfied, 1e-12)
+    for relay in network.relays:
+        mine = flows.of_relay(relay.name)
+        there = 1.0 - flows.schedule.settling.get(relay.name, 0.0)
+        lit = sum(f.share for f in mine)
+        announced = sum(f.share * f.hop.announced_per_s for f in mine)
+        batches = _batches_per_s(flows, relay.name)
+        followers = sum(flows.followers[relay.name].values())
+        work = batches * rates.relay.batch_s + announced * rates.relay.announcement_s
+        # A broker is one consumer.
+        consumers = 1 if load.announcements == "broker" else followers
+        work += consumers * (
+            batches * rates.fan_out.batch_s + announced * rates.fan_out.announcement_s
+        )
+        light = wanted[relay.name] / there if there > 0.0 else float("inf") if lit else 0.0
+        yield relay.name, _Relay(light, work, batches, announced, followers)
+
+
+def _batches_per_s(flows: Traffic, relay: str) -> float:
+    """Every window of light is cut into batches, the last of which may be short."""
+    place = next(r for r in flows.network.relays if r.name == relay)
+    batch_s = flows.network.load.batch_s
+    mine = flows.of_relay(relay)
+    if len(mine) == 1 and mine[0].share > 1.0 - 1e-9:
+        return 1.0 / batch_s
+    return sum(-(-f.share * place.turn_s // batch_s) for f in mine) / place.turn_s
+
+
+def _broker(
+    network: NetworkFile, relays: Mapping[str, _Relay], rates: Rates
+) -> tuple[dict[str, float], float]:
+    """Messages x copies / nodes; M/D/1 for the wait."""
+    load = network.load
+    copies = min(load.broker_replicas, load.broker_nodes)
+    share = copies / load.broker_nodes
+    batches = sum(r.batches_per_s for r in relays.values())
+    announced = sum(r.announced_per_s for r in relays.values())
+    used = share * (batches * rates.broker.batch_s + announced * rates.broker.announcement_s)
+    service = used / (share * batches) if batches else 0.0
+    wait = used / (1.0 - used) * service / 2.0 if used < 1.0 else float("inf")
+    return {f"node-{n + 1}": used for n in range(load.broker_nodes)}, wait
+
+
+def _endpoints(
+    flows: Traffic, relays: Mapping[str, _Relay], rates: Rates
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], dict[str, float]]:
+    network, load = flows.network, flows.network.load
+    blocks: dict[int, float] = dict.fromkeys(range(len(network.pairs)), 0.0)
+    flight = dict(blocks)
+    for flow in flows.flows:
+        work = rates.blocks.seconds(flow.block_announced)
+        blocks[flow.pair] += flow.blocks_per_s * work
+        line_s = rates.blocks.messages * load.peer_rtt_s / 2.0
+        flight[flow.pair] += flow.blocks_per_s * (work + line_s)
+    following: dict[str, float] = {}
+    workers: dict[str, float] = {}
+    in_flight: dict[str, float] = {}
+    site = {s.name: 0.0 for s in network.sites}
+    at: dict[int, set[str]] = {}
+    for flow in flows.flows:
+        at.setdefault(flow.pair, set()).add(flow.hop.relay)
+    for i, pair in enumerate(network.pairs):
+        heard = [relays[r] for r in sorted({*pair.relays, *at.get(i, ())} & relays.keys())]
+        follow = sum(
+            r.batches_per_s * rates.follow.batch_s + r.announced_per_s * rates.follow.announcement_s
+            for r in heard
+        )
+        in_flight[f"{pair.a}-{pair.b}"] = flight[i] / load.in_flight
+        for name in (f"{pair.a} ({pair.a}-{pair.b})", f"{pair.b} ({pair.a}-{pair.b})"):
+            following[name] = follow
+            workers[name] = blocks[i] / load.workers
+            site[name.split(" ")[0]] += follow + blocks[i]
+    return following, workers, in_flight, site
+
+
+def _kmes(flows: Traffic, rates: Rates) -> tuple[dict[str, float], float]:
+    """Half of a pair's masters are at either site: each KME gets, adopts and fetches for half.
+
+    M/G/1 (Pollaczek and Khinchine) for the wait, of the busiest.
+    """
+    load, kme = flows.network.load, rates.kme
+    works = [r.seconds(load.keys_per_request) for r in (kme.get, kme.adopt, kme.fetch)]
+    out: dict[str, float] = {}
+    worst = 0.0
+    for pair, rate in zip(flows.network.pairs, flows.requests_per_s, strict=True):
+        used = rate / 2.0 * sum(works)
+        for name in (pair.a, pair.b):
+            out[f"{name} ({pair.a}-{pair.b})"] = used
+        each, mine = rate / 2.0 / load.stores, used / load.stores
+        wait = each * sum(w * w for w in works) / 2.0 / (1.0 - mine) if mine < 1.0 else float("inf")
+        worst = max(worst, wait)
+    return out, worst
