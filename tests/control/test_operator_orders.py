@@ -47,7 +47,7 @@ class Orders:
 @pytest.mark.parametrize("action", BY_ORDER)
 def test_an_order_is_done_though_nothing_may_be_done_without_asking(action: Action) -> None:
     orders = Orders()
-    assert orders.give("act", action=str(action), **BY_ROOT)["done"]
+    assert orders.give("act", action=str(action), relay="charles", **BY_ROOT)["done"]
     (outcome,) = orders.desk.outcomes
     assert (outcome.order.action, outcome.order.fault, outcome.order.subject) == (
         action, OPERATOR, "root",
@@ -96,6 +96,8 @@ def test_what_fails_is_told_and_put_down() -> None:
         ("act", {"action": "throttle", "who": "root"}, "needs a reason"),
         ("act", {"action": "throttle", "why": "x"}, "who gives it"),
         ("act", {}, "allowed: re-sync"),
+        ("act", {"action": "contain", **BY_ROOT}, "of which relay"),
+        ("act", {"action": "fail-over", **BY_ROOT}, "of which relay"),
     ],
 )
 def test_what_is_no_order_is_refused(order: str, values: dict[str, Any], said: str) -> None:

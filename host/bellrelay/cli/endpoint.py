@@ -47,6 +47,12 @@ def endpoint(
             "--faults", help="Ask the running endpoint what is wrong with its link, and end."
         ),
     ] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            help="With --faults: until there is none, at most so many seconds.", metavar="SECONDS"
+        ),
+    ] = None,
     new_baseline: Annotated[
         bool,
         typer.Option(
@@ -65,6 +71,13 @@ def endpoint(
     take_back: Annotated[
         str | None,
         typer.Option(help="End what stands: throttle, attenuate or halt-sender.", metavar="ACTION"),
+    ] = None,
+    relay: Annotated[
+        str | None,
+        typer.Option(
+            help="With --act fail-over and contain: which relay is left, or contained.",
+            metavar="RELAY",
+        ),
     ] = None,
     move_to: Annotated[
         str | None,
@@ -142,7 +155,7 @@ def endpoint(
     if faults:
         from bellrelay.cli.endpoint_faults import show_faults
 
-        show_faults(settings, as_json)
+        show_faults(settings, as_json, wait or 0.0)
         return
     if act is not None or take_back is not None or new_baseline:
         from bellrelay.cli import endpoint_orders
@@ -150,7 +163,7 @@ def endpoint(
         if new_baseline:
             endpoint_orders.learn_anew(settings, as_json)
         elif act is not None:
-            endpoint_orders.act(settings, act, why, as_json)
+            endpoint_orders.act(settings, act, relay, why, as_json)
         elif take_back is not None:
             endpoint_orders.take_back(settings, take_back, why, as_json)
         return

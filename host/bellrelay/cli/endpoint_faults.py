@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -20,10 +21,16 @@ __all__ = ["show_faults"]
 
 _TIMEOUT_S = 5.0
 _LAST = 10
+_AGAIN_S = 0.5
 
 
-def show_faults(settings: EndpointConfig, as_json: bool) -> None:
+def show_faults(settings: EndpointConfig, as_json: bool, wait_s: float = 0.0) -> None:
     """Ask the running endpoint, and print; ends with 8 if a fault is there, or nobody answers.
+
+    Parameters
+    ----------
+    wait_s
+        Asked again so long while there is one, or nobody answers.
 
     Raises
     ------
@@ -35,11 +42,19 @@ def show_faults(settings: EndpointConfig, as_json: bool) -> None:
         raise settings.error("health.listen", None, "HOST:PORT, to be asked")
     if settings.watch is None:
         raise settings.error("watch", None, "a watch, to be asked")
-    try:
-        faults = _status(address)["faults"]
-    except OSError as error:
-        print(f"{address}: no endpoint answers: {error}", file=sys.stderr)
-        raise typer.Exit(ExitCode.CHECK_FAILED) from None
+    end = time.monotonic() + wait_s
+    while True:
+        try:
+            faults = _status(address)["faults"]
+            why = ""
+        except OSError as error:
+            faults, why = None, str(error)
+        if (faults is not None and not faults["active"]) or time.monotonic() >= end:
+            break
+        time.sleep(_AGAIN_S)
+    if faults is None:
+        print(f"{address}: no endpoint answers: {why}", file=sys.stderr)
+        raise typer.Exit(ExitCode.CHECK_FAILED)
     if as_json:
         print(json.dumps(faults))
     else:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bellrelay.cli.exits import ExitCode
-from bellrelay.control.operator_orders import BY_ORDER, RETURNED
+from bellrelay.control.operator_orders import BY_ORDER, OF_A_RELAY, RETURNED
 from bellrelay.endpoint.control_socket import Refused, ask, socket_path
 from bellrelay.settings.model import ConfigError
 
@@ -22,8 +22,15 @@ _TIMEOUT_S = 180.0
 """Containment runs a command of the operator's."""
 
 
-def act(settings: EndpointConfig, action: str, why: str | None, as_json: bool) -> None:
+def act(
+    settings: EndpointConfig, action: str, relay: str | None, why: str | None, as_json: bool
+) -> None:
     """Have it done, and say what was done.
+
+    Parameters
+    ----------
+    relay
+        Needed where it is done to one: by the time of the order light may be at another.
 
     Raises
     ------
@@ -33,7 +40,11 @@ def act(settings: EndpointConfig, action: str, why: str | None, as_json: bool) -
         No endpoint of this configuration runs here.
     """
     _known(settings, "--act", action, [str(each) for each in BY_ORDER], why)
-    _ask(settings, as_json, "act", action=action, why=why, who=getpass.getuser())
+    known = [each.id for each in settings.relays]
+    if action in map(str, OF_A_RELAY) and relay not in known:
+        raise settings.error("--relay", relay, ", ".join(known))
+    who = getpass.getuser()
+    _ask(settings, as_json, "act", action=action, relay=relay, why=why, who=who)
 
 
 def take_back(settings: EndpointConfig, action: str, why: str | None, as_json: bool) -> None:

@@ -48,6 +48,16 @@ def gameday(
             help="Do nothing to the system: a scenario that passes then proves nothing.",
         ),
     ] = False,
+    by_runbook: Annotated[
+        Path | None,
+        typer.Option(
+            help="Nothing is done by itself: the commands of the runbook that the system names are "
+            "run as they are written in this folder, docs/runbooks.",
+            metavar="DIR",
+            exists=True,
+            file_okay=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Rehearse faults: two relays, Alice, Bob and their KMEs as processes, all light simulated.
@@ -68,6 +78,7 @@ def gameday(
             together=short,
             inject=not without_injection,
             tell=progress.say,
+            pages=by_runbook,
         )
     if report is not None:
         from bellrelay.control.gameday_report import write_report

@@ -19,6 +19,7 @@ from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import bellrelay_command, free_port
 from bellrelay.cli.run_system import relay_yaml
+from bellrelay.endpoint.config import WatchActions
 from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay.keys.kek_file import write_kek_file
 from bellrelay_sim.link import SimulatedLink
@@ -50,7 +51,7 @@ class GamedayShape:
     board : event or gateware. slot_period_ps, block_slots : of the link; all its times are as long
     as its slots. heartbeat_ms, histogram_s, window_s : in time of the link. silence_s : by the
     clock, after which a relay is taken for lost. patience : by how much the clock may be quicker
-    than the link.
+    than the link. by_itself : whether watches act, and a lost relay is left; false: people do all.
     """
 
     board: str = "event"
@@ -61,6 +62,7 @@ class GamedayShape:
     window_s: float = 1.0
     silence_s: float = 3.0
     patience: float = 6.0
+    by_itself: bool = True
 
     @property
     def dead_time_ps(self) -> int:
@@ -169,6 +171,14 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     for detector in values["detectors"]:
         detector["dead_time_ps"] = files.shape.dead_time_ps
     values["raw_tags"] = {"stream": True}
+    if not files.shape.by_itself:
+        # What people measure after a repair; nothing is on trial while they look.
+        urls = {role: f"http://127.0.0.1:{files.ports[role]}/health" for role in ROLES}
+        values["calibration"] = {
+            "directory": str(own / "calibration"),
+            "trial_minutes": 0.0,
+            "steps": {"decoy": {**urls, "seconds": 10.0}},
+        }
     values["tracking"] = {
         "slots": dict(TRACKING_SLOTS),
         "settle_s": 1.0,
@@ -213,7 +223,10 @@ def _endpoint(
         "relay": primary[1],
         "source": primary[2],
         "secondaries": [{**secondary[1], "source": secondary[2]}],
-        "relay_choice": {"silence_s": shape.silence_s},
+        "relay_choice": {
+            "silence_s": shape.silence_s if shape.by_itself else 3600.0,
+            "drain_s": 2.0 * shape.block_slots * shape.slot_period_ps * 1e-12,
+        },
         "peer": {way: f"127.0.0.1:{peer_port}", "name": peer, "tls": tls_files(folder, role)},
         "sender": {
             "plugin": "simulation",
@@ -235,7 +248,9 @@ def _endpoint(
             "baseline": str(folder / f"{role}.baseline.yaml"),
             "learn_s": 10.0,
             # Blocks of a minute around would make no key: nobody says when they were sent.
-            "actions": {"attenuate": False},
+            "actions": {"attenuate": False}
+            if shape.by_itself
+            else dict.fromkeys(WatchActions.model_fields, False),
             "contain": _contain(files, role) if kmes else [],
         },
         "changes": {"directory": str(folder / f"{role}.changes"), "lead_blocks": 1},

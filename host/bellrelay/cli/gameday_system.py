@@ -19,6 +19,7 @@ from typing import Any
 import yaml
 
 from bellrelay.cli.gameday_files import LADDER, RELAYS, GamedayFiles
+from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.run_certificates import expire_certificate
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed, last_words, process
@@ -70,6 +71,8 @@ class GamedaySystem:
         Those that run, or ended by themselves.
     samples : list
         Of every look, what a timeline is drawn from.
+    operator : Operator or None
+        Who follows runbooks, where nothing is done by itself.
     """
 
     def __init__(self, files: GamedayFiles) -> None:
@@ -77,6 +80,8 @@ class GamedaySystem:
         self.patience = files.shape.patience
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.samples: list[dict[str, Any]] = []
+        self.operator: Operator | None = None
+        self._repairs: list[Callable[[], None]] = []
         self._stack = contextlib.ExitStack()
         self._askers = ThreadPoolExecutor(4, thread_name_prefix="asks")
         self._stack.callback(self._askers.shutdown)
@@ -136,6 +141,11 @@ class GamedaySystem:
         """The last line of its stderr."""
         return last_words(self._log(name).with_suffix(".err"))
 
+    def said(self, name: str, lines: int) -> str:
+        """The last lines of its stderr."""
+        log = self._log(name).with_suffix(".err")
+        return "\n".join(log.read_text(errors="replace").splitlines()[-lines:])
+
     def gone(self) -> list[str]:
         """Processes that ended by themselves."""
         return [name for name, running in self.processes.items() if running.poll() is not None]
@@ -161,6 +171,15 @@ class GamedaySystem:
         RunFailed, OSError
             It cannot be done.
         """
+        undo = self._inject(what, sight)
+
+        def undone() -> None:
+            self._repairs.clear()
+            undo()
+
+        return undone
+
+    def _inject(self, what: Inject, sight: Sight) -> Callable[[], None]:
         if what.change is not None:
             return self._change(what.change, sight)
         if what.kill is not None:
@@ -186,14 +205,32 @@ class GamedaySystem:
             raise RunFailed(f"no process {name}; there are {', '.join(self.files.commands)}")
         return name
 
+    def repair(self) -> None:
+        """What hands at a site do about all that was injected; the rest takes commands."""
+        while self._repairs:
+            self._repairs.pop()()
+
+    def follow(self, fault: Mapping[str, Any], sight: Sight) -> list[dict[str, Any]]:
+        """Have the operator follow the runbook that a fault names."""
+        if self.operator is None:
+            raise RunFailed("nobody follows runbooks here")
+        return self.operator.follow(fault, sight)
+
     def _change(self, change: Change, sight: Sight) -> Callable[[], None]:
         relay = self._name(change.relay, sight)
         self.change(relay, change.to)
+        self._repairs.append(lambda: self.change(relay, change.back))
         return lambda: self.change(relay, change.back)
 
     def _kill(self, name: str) -> Callable[[], None]:
         self.kill(name)
-        return lambda: self.start(name)
+        return lambda: self._start_again([name])
+
+    def _start_again(self, names: Sequence[str]) -> None:
+        """Those that do not run."""
+        for name in names:
+            if name not in self.processes:
+                self.start(name)
 
     def _stop(self, names: Sequence[str], sight: Sight) -> Callable[[], None]:
         block = sight.endpoints["alice"]["relay"]["block"]
@@ -202,15 +239,12 @@ class GamedaySystem:
         for name in names:
             self.stop(name)
 
-        def again() -> None:
-            for name in reversed(names):
-                self.start(name)
-
-        return again
+        return lambda: self._start_again(names[::-1])
 
     def _lie(self, relay: str) -> Callable[[], None]:
         line = f"line-{relay}"
         self.signal(line, signal.SIGUSR1)
+        self._repairs.append(lambda: self.signal(line, signal.SIGUSR2))
 
         def honest() -> None:
             """What people do once the relay is trusted again: look, release, start anew."""
@@ -239,10 +273,14 @@ class GamedaySystem:
 
         def renew() -> None:
             (self.files.folder / f"{role}.crt").write_bytes(valid)
+
+        def take_in() -> None:
+            renew()
             self.stop(role)
             self.start(role)
 
-        return renew
+        self._repairs.append(renew)
+        return take_in
 
     def _move(self, relay: str) -> Callable[[], None]:
         config = str(self.files.yaml_of("alice"))

@@ -5,18 +5,20 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bellrelay.cli.gameday_delivery import deliver_everything
 from bellrelay.cli.gameday_files import RELAYS, SHAPES, GamedayShape, write_files
+from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.gameday_system import GamedaySystem, running_system
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed
 from bellrelay.control.gameday_report import GamedayReport
 from bellrelay.control.gameday_run import Outcome, run_scenario
-from bellrelay.control.gameday_scenario import Scenario
+from bellrelay.control.gameday_scenario import Scenario, by_runbook
 from bellrelay.control.gameday_timeline import Blocks, Timeline
 
 __all__ = ["run_gameday"]
@@ -32,6 +34,7 @@ def run_gameday(
     together: bool,
     inject: bool,
     tell: Callable[[str], None],
+    pages: Path | None = None,
 ) -> GamedayReport:
     """Run them all, whatever becomes of one.
 
@@ -41,6 +44,8 @@ def run_gameday(
         In one running system, one after another; otherwise each has a system of its own.
     inject
         False: nothing is done to the system.
+    pages
+        Folder of runbooks: nothing is done by itself, and each scenario's page is followed.
 
     Raises
     ------
@@ -48,7 +53,8 @@ def run_gameday(
         The system does not start.
     """
     groups = [list(scenarios)] if together else [[one] for one in scenarios]
-    parts = [_in_one_system(group, SHAPES[board], inject, tell) for group in groups]
+    shape = SHAPES[board] if pages is None else replace(SHAPES[board], by_itself=False)
+    parts = [_in_one_system(group, shape, inject, tell, pages) for group in groups]
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 
@@ -57,6 +63,7 @@ def _in_one_system(
     shape: GamedayShape,
     inject: bool,
     tell: Callable[[str], None],
+    pages: Path | None,
 ) -> GamedayReport:
     begin = time.monotonic()
     failures: list[str] = []
@@ -67,6 +74,9 @@ def _in_one_system(
         with running_system(files) as system:
             tell("both watches learn what is usual")
             system.learn(_LEARN_S)
+            if pages is not None:
+                system.operator = Operator(system, pages, tell)
+                scenarios = [by_runbook(scenario) for scenario in scenarios]
             for scenario in scenarios:
                 outcomes.append(run_scenario(scenario, system, tell, inject=inject))
                 tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")

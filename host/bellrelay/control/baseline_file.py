@@ -18,7 +18,8 @@ __all__ = ["BaselineFile", "BaselineFileError"]
 _VERSION = 1
 _HEAD = """\
 # What this link shows while it is healthy, by relay: rates in 1/s of link time, shares from 0 to 1,
-# pairs are Alice's and Bob's. Learnt by the running endpoint; `bellrelay endpoint --new-baseline` has it learnt anew.
+# pairs are Alice's and Bob's. Learnt by the running endpoint, and anew when it is told to by
+# `bellrelay endpoint --new-baseline`.
 """
 
 

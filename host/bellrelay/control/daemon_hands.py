@@ -69,6 +69,7 @@ class DaemonHands:
         self._settings = config.watch
         self._relay_status = relay_status
         self._evidence = evidence
+        self._contained: set[str] = set()
 
     @property
     def _active(self) -> str:
@@ -181,6 +182,9 @@ class DaemonHands:
         What can be done is done, whatever else fails; NotDone tells what did not work.
         """
         relay_id, done, failed = order.relay or self._active, [], []
+        if relay_id in self._contained and self._daemon.relays.quarantined(relay_id) is not None:
+            # By the watch, or by a person: twice suspended would be twice to be released.
+            return f"{relay_id} was contained already"
         folder = self._config.store.directory / "incidents"
         evidence: Path | None = None
         try:
@@ -200,6 +204,7 @@ class DaemonHands:
                 failed.append(f"not: {what}: {error}")
         if failed:
             raise NotDone("; ".join([*failed, *done]))
+        self._contained.add(relay_id)
         return "; ".join(done)
 
     async def _quarantine(self, relay_id: str, order: Order) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from .gameday_scenario import (
     Clear,
     Detect,
+    Follow,
     Healthy,
     Inject,
     Keys,
@@ -87,6 +88,13 @@ class Rehearsed(Protocol):
         """Do it; returns what undoes it. RuntimeError, OSError: it cannot be done."""
         ...
 
+    def follow(self, fault: Mapping[str, Any], sight: Sight) -> list[dict[str, Any]]:
+        """Carry out what the runbook says that the fault names, in its order; each with its words.
+
+        RuntimeError, OSError: a command does not end as its page says.
+        """
+        ...
+
     def ledger(self) -> Ledger:
         """Of blocks with key."""
         ...
@@ -151,6 +159,7 @@ class _State:
     """Where a run stands. since_s, since_ns : the last injection or undoing, link time and UTC.
 
     relay, announced : active relay and announcements then. known : notices and orders from before.
+    told : the notice of the fault that was found last, or what stands for it.
     """
 
     outcome: Outcome
@@ -160,6 +169,7 @@ class _State:
     relay: str = ""
     announced: dict[str, int] = field(default_factory=dict)
     known: set[str] = field(default_factory=set)
+    told: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_scenario(
@@ -178,6 +188,7 @@ def run_scenario(
     """
     sight = system.look()
     state = _State(Outcome(scenario.name, scenario.title, sight.link_s))
+    state.told = {"runbook": scenario.runbook}
     before = system.ledger()
     state.outcome.finished_before = len(before.alice)
     run = _Run(system, state, tell, inject)
@@ -261,6 +272,8 @@ class _Run:
             found = self._until(step.within_s, self._moved, lambda s: f"active is {s.active}")
             state.outcome.mitigation_s = found["after_s"]
             return found
+        if isinstance(step, Follow):
+            return self._follow(step)
         if isinstance(step, Quarantined):
             return self._until(step.within_s, self._quarantined, self._seen)
         if isinstance(step, Keys):
@@ -292,6 +305,20 @@ class _Run:
         sight = self._system.look()
         self.rebase(sight)
         return self._until(step.within_s, _all_answer, self._blocks)
+
+    def _follow(self, step: Follow) -> dict[str, Any]:
+        """By the page that the system names, with what it is that the system has found."""
+        told, begun = self._state.told, self._system.look()
+        relay = told.get("relay") or begun.active or self._state.relay
+        done = self._system.follow({**told, "relay": relay}, begun)
+        sight = self._system.look()
+        self._mark("order", sight.link_s, f"by hand: {told['runbook']}")
+        # What was injected is over, by what the page had people do.
+        self._state.undo.clear()
+        self._state.outcome.mitigation_s = round(sight.link_s - self._state.since_s, 2)
+        self.rebase(sight)
+        over = self._until(step.within_s, lambda s: self._over(s, told), self._seen)
+        return {"page": told["runbook"], "done": done, **over}
 
     def undo_all(self) -> None:
         """The last first."""
@@ -365,6 +392,7 @@ class _Run:
             if notice["fault"] in step.faults and step.subject in (None, notice["subject"]):
                 text = f"{notice['fault']} of {notice['subject']}"
                 self._mark("fault", sight.link_s, text)
+                self._state.told = notice
                 return {"fault": notice["fault"], "subject": notice["subject"]}
         return None
 
@@ -409,6 +437,16 @@ class _Run:
         for role in sight.endpoints:
             faults = sight.faults(role)
             if not faults or any(f.get("relay") == sight.active for f in faults["active"]):
+                return None
+        return {}
+
+    def _over(self, sight: Sight, told: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Everybody is there, and the fault that was told is not."""
+        if _all_answer(sight) is None:
+            return None
+        for role in sight.endpoints:
+            faults = sight.faults(role)
+            if not faults or any(_of_fault(f, told) for f in faults["active"]):
                 return None
         return {}
 
@@ -457,6 +495,10 @@ def _watches(sight: Sight, role: str) -> bool:
 def _all_answer(sight: Sight) -> dict[str, Any] | None:
     everybody = [*sight.endpoints.values(), *sight.relays.values()]
     return {} if all(everybody) else None
+
+
+def _of_fault(fault: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
+    return (fault["fault"], fault["subject"]) == (told.get("fault"), told.get("subject"))
 
 
 def _key(role: str, said: Mapping[str, Any]) -> str:

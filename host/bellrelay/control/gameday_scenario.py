@@ -24,6 +24,7 @@ __all__ = [
     "Clear",
     "Detect",
     "Expire",
+    "Follow",
     "Healthy",
     "Inject",
     "Keys",
@@ -36,6 +37,7 @@ __all__ = [
     "Step",
     "Undo",
     "Wait",
+    "by_runbook",
     "load_scenario",
     "scenarios_of",
 ]
@@ -189,6 +191,18 @@ class Clear(Model):
     within_s: _Seconds = Field(default=60.0, description=_LATEST)
 
 
+class Follow(Model):
+    """A runbook's commands are carried out as they are written, until the fault is over.
+
+    The page is the one that the fault names which was told last; where none was told, the
+    scenario's.
+    """
+
+    within_s: _Seconds = Field(
+        default=60.0, description="after the last command, the fault must be over by then"
+    )
+
+
 class Undo(Model):
     """All that was injected is undone, the last first; ends when the daemons are back."""
 
@@ -208,6 +222,7 @@ class Step(Model):
     quiet: Quiet | None = None
     wait: Wait | None = None
     clear: Clear | None = None
+    follow: Follow | None = None
     undo: Undo | None = None
 
     @model_validator(mode="after")
@@ -267,6 +282,26 @@ def load_scenario(path: Path) -> Scenario:
 def scenarios_of(folder: Path) -> Iterator[Path]:
     """Files of scenarios, in the order of their names."""
     yield from sorted(folder.glob("*.yaml"))
+
+
+def by_runbook(scenario: Scenario) -> Scenario:
+    """The same for a person who has nothing but the runbook, and a system that does nothing itself.
+
+    What is done to the system stays, and what it tells of that; instead of what follows, the page
+    is followed, and then key must be made again.
+    """
+    kinds = [step.kind for step in scenario.steps]
+    ordered = [step.inject is not None and step.inject.move is not None for step in scenario.steps]
+    if "detect" in kinds:
+        end = len(kinds) - kinds[::-1].index("detect")
+    else:
+        # Nobody is there to tell anything: from what people, or the system by itself, would do.
+        ends = ("order", "moved", "keys", "undo")
+        done = [n for n, kind in enumerate(kinds) if kind in ends or ordered[n]]
+        end = min(done, default=len(kinds))
+    keys = next((step for step in scenario.steps[::-1] if step.keys), Step(keys=Keys()))
+    steps = (*scenario.steps[:end], Step(follow=Follow()), keys)
+    return scenario.model_copy(update={"steps": steps})
 
 
 def _given(model: Model) -> list[tuple[str, object]]:

@@ -14,7 +14,7 @@ from bellrelay.endpoint.control_socket import Refused
 from .fault_actions import Action, Order
 from .link_actions import LinkActions, Outcome
 
-__all__ = ["BY_ORDER", "OPERATOR", "RETURNED", "OperatorOrders"]
+__all__ = ["BY_ORDER", "OF_A_RELAY", "OPERATOR", "RETURNED", "OperatorOrders"]
 
 OPERATOR = "operator"
 """Instead of a fault, in an order that a person gave."""
@@ -28,6 +28,8 @@ BY_ORDER = (
     Action.CONTAIN,
 )
 """What can be ordered. Calibrations and versions of parameters have commands of their own."""
+OF_A_RELAY = (Action.FAIL_OVER, Action.CONTAIN)
+"""What must name the relay: light may have gone to another before the order comes."""
 RETURNED = (Action.THROTTLE, Action.ATTENUATE, Action.HALT_SENDER)
 """What stands until it is taken back."""
 
@@ -111,10 +113,13 @@ class OperatorOrders:
             raise ValueError(
                 f"action {wanted.get('action')!r}; allowed: {', '.join(known)}"
             ) from None
+        relay = _short(wanted.get("relay"))
+        if action in OF_A_RELAY and not relay:
+            raise ValueError(f"{action}: of which relay?")
         who, why = (_short(wanted.get(key)) for key in ("who", "why"))
         if not why or not who:
             raise ValueError("an order needs a reason, and who gives it")
-        return Order(action, OPERATOR, who, self._now_s(), "", self._active(), why)
+        return Order(action, OPERATOR, who, self._now_s(), "", relay or self._active(), why)
 
 
 def _short(value: object) -> str:
