@@ -110,6 +110,7 @@ class LiveRelay:
 
 class _Client:
     missing = 0
+    behind = None
 
     def __init__(self, relay, sequence):
         self._relay, self._sequence = relay, sequence

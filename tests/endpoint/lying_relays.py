@@ -184,6 +184,7 @@ class ScriptedRelay:
 
 class _Client:
     missing = 0
+    behind = None
 
     def __init__(self, relay, sequence):
         self._relay, self._sequence = relay, sequence

@@ -9,18 +9,18 @@ from typing import Protocol
 
 import structlog
 
-from bellrelay.relay.announcement_client import AnnouncementClient, SubscriptionRefused
+from bellrelay.relay.announcement_stream import AnnouncementStream, SubscriptionRefused
 from bellrelay.wire.messages import Event, From, Subscribe
 from bellrelay.wire.payloads import PayloadError
 
 from .announcement_rules import AnnouncementBreach, BlockBegun, BlockCollector, CollectedBlock
 
-__all__ = ["AnnouncementFollower", "BlockSink", "WrongRelay"]
+__all__ = ["AnnouncementFollower", "BlockSink", "Connect", "WrongRelay"]
 
 _BACKOFF_S = (0.1, 5.0)
 _log = structlog.get_logger(__name__)
 
-Connect = Callable[[Subscribe], Awaitable[AnnouncementClient]]
+Connect = Callable[[Subscribe], Awaitable[AnnouncementStream]]
 
 
 class WrongRelay(Exception):
@@ -68,6 +68,8 @@ class AnnouncementFollower:
         Connections after the first.
     reason : str
         Why there is no connection.
+    behind : int or None
+        Messages that wait for us at a broker; None where there is none.
     take_event : Callable[[str, Event], None]
         Gets the relay's id and every event of the running acquisition, for those to whom events
         say more than where a block ends. It must not wait.
@@ -86,6 +88,7 @@ class AnnouncementFollower:
         self._handing_on = False
         self.reconnects = 0
         self.reason = ""
+        self.behind: int | None = None
         self.take_event: Callable[[str, Event], None] = lambda _relay_id, _event: None
         self._connect = connect
         self.relay_id = relay_id
@@ -144,11 +147,11 @@ class AnnouncementFollower:
             return Subscribe(From.SEQUENCE, sequence)
         return Subscribe(From.LIVE) if self._from_live else Subscribe(From.SEQUENCE, 0)
 
-    def _greet(self, client: AnnouncementClient) -> None:
+    def _greet(self, client: AnnouncementStream) -> None:
         if client.welcome.relay_id != self.relay_id:
             raise WrongRelay(f"{client.welcome.relay_id!r} answers, not {self.relay_id!r}")
 
-    async def _follow(self, client: AnnouncementClient, sink: BlockSink) -> None:
+    async def _follow(self, client: AnnouncementStream, sink: BlockSink) -> None:
         collector = self._collector
         async for record in client.records():
             self._handing_on = True
@@ -161,6 +164,7 @@ class AnnouncementFollower:
                     else:
                         await sink.collected(result)
             finally:
+                self.behind = client.behind
                 self._heard, self._handing_on = time.monotonic(), False
             if isinstance(record, Event) and record.acquisition == collector.acquisition:
                 self._hand_on(record)

@@ -24,6 +24,8 @@ from bellrelay.settings.model import (
     between,
     is_loopback,
 )
+from bellrelay.settings.monitors import MonitorsSettings
+from bellrelay.settings.nats import BrokerName, BrokerServers
 from bellrelay.settings.peer import PeerSettings
 from bellrelay.settings.plugins import PluginSettings
 from bellrelay.settings.traces import TraceSettings
@@ -40,6 +42,7 @@ __all__ = [
     "PeerSettings",
     "RandomHealthSettings",
     "ReconcileSettings",
+    "RelayBrokerSettings",
     "RelayChoiceSettings",
     "RelaySettings",
     "SecondarySettings",
@@ -74,6 +77,22 @@ _Intensity = between(0.0, 3.0, "photons per pulse")
 _Probability = between(0.0, 1.0)
 
 
+class RelayBrokerSettings(BrokerServers):
+    """A NATS broker that the relay's announcements are taken from."""
+
+    stream: BrokerName | None = Field(
+        default=None, description="the relay's stream; none: its id, with `_` for dots"
+    )
+    consumer: BrokerName | None = Field(
+        default=None,
+        description="name of our consumer, and of what the broker answers to; none: endpoint_id, "
+        "with `_` for dots",
+    )
+    max_pending: Annotated[int, between(1, 1024, "messages")] = Field(
+        default=64, description="handed out before the first of them is acknowledged"
+    )
+
+
 class RelaySettings(Model):
     """The relay whose announcements are processed."""
 
@@ -87,11 +106,15 @@ class RelaySettings(Model):
     unix_socket: Path | None = Field(
         default=None, description="instead of connect: its socket on this machine"
     )
+    nats: RelayBrokerSettings | None = Field(
+        default=None, description="instead of connect: a broker that it publishes to"
+    )
 
     @model_validator(mode="after")
     def _one_way(self) -> RelaySettings:
-        if (self.connect is None) == (self.unix_socket is None):
-            raise allowed("either connect or unix_socket")
+        ways = (self.connect, self.unix_socket, self.nats)
+        if sum(way is not None for way in ways) != 1:
+            raise allowed("either connect, unix_socket or nats")
         if self.connect is None:
             if self.tls is not None or self.plain:
                 raise allowed("tls and plain need connect")
@@ -363,9 +386,10 @@ class RandomHealthSettings(Model):
 class IntensityMonitorSettings(Model):
     """What a power monitor says of this sender's intensities."""
 
-    input: Literal["file", "source", "none"] = Field(
+    input: Literal["file", "source", "monitors", "none"] = Field(
         description="`file`: a text file that the monitor appends to; `source`: the source's "
-        "plugin; `none`: the declared deviation is taken on trust"
+        "plugin; `monitors`: a monitor of `intensity` in `monitors`; `none`: the declared "
+        "deviation is taken on trust"
     )
     file: Path | None = Field(default=None, description="needed with `file`")
     calibration: Annotated[float, between(0.0, 0.1)] = Field(
@@ -456,12 +480,21 @@ class WatchActions(Model):
 
 
 class LaserSettings(Model):
-    """The sender's laser, whose frequency the laboratory measures."""
+    """The sender's laser, whose frequency the laboratory or a monitor measures."""
 
-    device: Name = Field(description="a laser of `lab`")
+    device: Name | None = Field(default=None, description="a laser of `lab`, or else")
+    monitor: Name | None = Field(
+        default=None, description="one of `monitors`, of `wavelength` or `spectrum`"
+    )
     ghz: Annotated[float, between(1e4, 1e6, "GHz")] = Field(
         description="optical frequency where it belongs"
     )
+
+    @model_validator(mode="after")
+    def _one_that_measures(self) -> LaserSettings:
+        if (self.device is None) == (self.monitor is None):
+            raise allowed("either device or monitor")
+        return self
 
 
 class WatchSettings(Model):
@@ -535,6 +568,7 @@ class EndpointConfig(FileModel):
     traces: TraceSettings | None = None
     changes: ChangeSettings | None = None
     watch: WatchSettings | None = None
+    monitors: MonitorsSettings | None = None
     lab: dict[Name, LabDeviceSettings] = Field(
         default={}, description="devices of the laboratory, by name, which calibration asks"
     )
@@ -585,6 +619,7 @@ class EndpointConfig(FileModel):
                 out.append((key, most, str(error)))
         out += self._tracking_faults()
         out += self._relay_faults()
+        out += self._monitor_faults()
         fixed = self.security.length_rule == "fixed"
         if fixed != (self.security.fixed_length_bits is not None):
             out.append(
@@ -623,6 +658,24 @@ class EndpointConfig(FileModel):
                         "more than 0 where light is measured: no reading shows that there is none",
                     )
                 )
+        return out
+
+    def _monitor_faults(self) -> list[tuple[str, object, str]]:
+        out: list[tuple[str, object, str]] = []
+        kinds = {} if self.monitors is None else {n: m.kind for n, m in self.monitors.each.items()}
+        laser = self.watch.laser if self.watch is not None else None
+        if laser is not None and laser.monitor is not None:
+            if kinds.get(laser.monitor) not in ("wavelength", "spectrum"):
+                need = "one of monitors.each, of wavelength or spectrum"
+                out.append(("watch.laser.monitor", laser.monitor, need))
+        if self.intensity_monitor.input == "monitors":
+            if "intensity" not in kinds.values():
+                need = "file, source or none without a monitor of intensity in monitors.each"
+                out.append(("intensity_monitor.input", "monitors", need))
+            elif self.monitors is not None and self.monitors.open_to_all:
+                # Bounds stand on what it says: not any user of this machine may say it.
+                need = "tls, or socket_mode 0600 or 0660, with intensity_monitor.input: monitors"
+                out.append(("monitors", "open to every user of this machine", need))
         return out
 
     def _relay_faults(self) -> list[tuple[str, object, str]]:

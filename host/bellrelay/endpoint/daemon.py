@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,19 +18,21 @@ from prometheus_client.core import Metric
 
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.relay.announcement_client import AnnouncementClient
+from bellrelay.relay.nats_client import NatsAnnouncements
 from bellrelay.service.background import Background
 from bellrelay.service.certificate_end import require_valid
 from bellrelay.service.configured import listen, usable
 from bellrelay.service.health_server import HealthServer, Status
+from bellrelay.service.nats_connection import broker_context
 from bellrelay.service.peer_connection import peer_connection
 from bellrelay.service.run_service import run_service
 from bellrelay.service.tls import client_context
 from bellrelay.settings.model import split_address
-from bellrelay.wire.messages import Subscribe
+from bellrelay.settings.nats import broker_name
 
 from .agreement import Agreement, agreement_of
 from .announcement_rules import RELAY_BEGAN_NS, BlockBegun
-from .announcements import AnnouncementFollower
+from .announcements import AnnouncementFollower, Connect
 from .block import BlockId, may_restart
 from .block_figures import BlockFigures
 from .block_parameters import BlockParameters
@@ -68,11 +70,18 @@ _ROTATE_S = 3600.0
 _log = structlog.get_logger(__name__)
 
 
-def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[AnnouncementClient]]:
+def relay_connection(relay: RelaySettings, endpoint_id: str) -> Connect:
     """How to subscribe to this relay. OSError: a certificate or key that cannot be read."""
     if relay.unix_socket is not None:
         path = relay.unix_socket
         return lambda subscribe: AnnouncementClient.unix(path, subscribe)
+    if relay.nats is not None:
+        nats, context = relay.nats, broker_context(relay.nats)
+        stream = nats.stream or broker_name(relay.id)
+        consumer = nats.consumer or broker_name(endpoint_id)
+        return lambda subscribe: NatsAnnouncements.subscribe(
+            nats, context, stream, consumer, relay.id, subscribe, nats.max_pending
+        )
     assert relay.connect is not None
     host, port = split_address(relay.connect)
     tls = relay.tls
@@ -83,8 +92,9 @@ def relay_connection(relay: RelaySettings) -> Callable[[Subscribe], Awaitable[An
 
 def relay_tls_keys(config: EndpointConfig) -> list[tuple[str, RelaySettings]]:
     """Every relay, and where its certificates stand in the file."""
-    others = [(f"secondaries.{n}.tls", relay) for n, relay in enumerate(config.secondaries)]
-    return [("relay.tls", config.relay), *others]
+    others = [(f"secondaries.{n}", relay) for n, relay in enumerate(config.secondaries)]
+    both = [("relay", config.relay), *others]
+    return [(f"{at}.tls" if r.nats is None else f"{at}.nats.tls", r) for at, r in both]
 
 
 def resume_position(store: BlockStore, relay: int = 0) -> BlockBegun | None:
@@ -260,7 +270,7 @@ class EndpointDaemon:
         directions = Directions(directory / "directions.json", [r.id for r in config.relays])
         followers = [
             AnnouncementFollower(
-                usable(config, key, partial(relay_connection, relay)),
+                usable(config, key, partial(relay_connection, relay, config.endpoint_id)),
                 relay.id,
                 config.block.slots,
                 resume_position(self.store, number),
@@ -441,9 +451,10 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     usable(config, "peer.tls", lambda: peer_connection(config.peer))
     require_valid(config, "peer.tls", config.peer.tls.certificate)
     for name, relay in relay_tls_keys(config):
-        usable(config, name, partial(relay_connection, relay))
-        if relay.tls is not None:
-            require_valid(config, name, relay.tls.certificate)
+        usable(config, name, partial(relay_connection, relay, config.endpoint_id))
+        tls = relay.tls if relay.nats is None else relay.nats.tls
+        if tls is not None:
+            require_valid(config, name, tls.certificate)
     for key, source in config.sources:
         load_source(config, source, key)
     load_sender(config)

@@ -94,6 +94,23 @@ def _relays(relays: Mapping[str, Any]) -> Iterator[Metric]:
             value = relay_id == relays["active"] if of is None else each[of]
             gauge.add_metric([relay_id], float(value))
         yield gauge
+    behind = GaugeMetricFamily(
+        "bellrelay_endpoint_broker_behind_messages",
+        "of the relay that wait for us at a broker",
+        labels=["relay"],
+    )
+    connections = CounterMetricFamily(
+        "bellrelay_endpoint_relay_reconnects",
+        "connections to a relay, or to a broker for it, after the first",
+        labels=["relay"],
+    )
+    for relay_id, each in relays["each"].items():
+        if each["broker_behind"] is not None:
+            behind.add_metric([relay_id], each["broker_behind"])
+        connections.add_metric([relay_id], each["reconnects"])
+    if behind.samples:
+        yield behind
+    yield connections
     yield CounterMetricFamily(
         "bellrelay_endpoint_relay_moves", "from one relay to another", value=relays["moves"]
     )

@@ -547,6 +547,7 @@ class Relays:
             "reason": follower.reason,
             "reconnects": follower.reconnects,
             "sequence": sequence,
+            "broker_behind": follower.behind,
             "block": block,
             "last_announcement_age_s": round(follower.silent_s, 3),
             "usable": sight.usable,

@@ -10,25 +10,15 @@ from pathlib import Path
 
 from bellrelay.wire.decoder import Frame, FrameDecoder
 from bellrelay.wire.frames import FrameType, encode_frame
-from bellrelay.wire.messages import (
-    Announced,
-    Event,
-    From,
-    Position,
-    Refused,
-    Subscribe,
-    Welcome,
-)
+from bellrelay.wire.messages import From, Position, Refused, Subscribe, Welcome
+
+from .announcement_stream import Record, SubscriptionRefused, record_of
 
 __all__ = ["AnnouncementClient", "SubscriptionRefused"]
 
 
-class SubscriptionRefused(Exception):
-    """The daemon does not serve what was asked for; its words."""
-
-
 class AnnouncementClient:
-    """One subscription; an asynchronous context manager.
+    """One subscription to the daemon's own stream, an :class:`.AnnouncementStream`.
 
     Make it by :meth:`tcp` or :meth:`unix`, then iterate over :meth:`records`.
 
@@ -48,9 +38,10 @@ class AnnouncementClient:
         writer: asyncio.StreamWriter,
         welcome: Welcome,
         decoder: FrameDecoder,
-        first: list[Announced | Event],
+        first: list[Record],
     ) -> None:
         self.welcome = welcome
+        self.behind: int | None = None
         self.sequence = welcome.sequence
         self.missing = 0
         self._reader = reader
@@ -114,17 +105,13 @@ class AnnouncementClient:
             writer.close()
             raise
 
-    def _take(self, frame: Frame) -> list[Announced | Event]:
+    def _take(self, frame: Frame) -> list[Record]:
         if frame.missing or self._decoder.counts.junk_bytes:
             raise ConnectionResetError("the stream is damaged")
-        record: Announced | Event
-        if frame.type == FrameType.ANNOUNCED:
-            record = Announced.parse(frame.payload, frame.acquisition)
-        elif frame.type == FrameType.EVENT:
-            record = Event.parse(frame.payload, frame.acquisition)
-        elif frame.type == FrameType.REFUSED:
-            raise SubscriptionRefused(Refused.parse(frame.payload).reason)
-        else:
+        record = record_of(frame)
+        if record is None:
+            if frame.type == FrameType.REFUSED:
+                raise SubscriptionRefused(Refused.parse(frame.payload).reason)
             if frame.type == FrameType.POSITION:
                 self.missing += Position.parse(frame.payload).sequence - self.sequence
                 self.sequence = Position.parse(frame.payload).sequence
@@ -135,7 +122,7 @@ class AnnouncementClient:
         self.sequence = record.end
         return [record]
 
-    async def records(self) -> AsyncIterator[Announced | Event]:
+    async def records(self) -> AsyncIterator[Record]:
         """Announcements and events in order, for as long as the connection holds.
 
         Raises

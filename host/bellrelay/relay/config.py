@@ -23,9 +23,11 @@ from bellrelay.settings.model import (
     between,
     is_loopback,
 )
+from bellrelay.settings.monitors import MonitorsSettings
 from bellrelay.settings.traces import TraceSettings
 from bellrelay.wire.outcomes import Encoding, pattern_table
 
+from .nats_settings import NatsSettings
 from .tracking_settings import TrackingSettings
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "FirmwareSettings",
     "Health",
     "LogSettings",
+    "NatsSettings",
     "RelayConfig",
     "RelayTraceSettings",
     "load_config",
@@ -345,12 +348,14 @@ class RelayConfig(FileModel):
     )
     log: LogSettings
     fan_out: FanOut = FanOut()
+    nats: NatsSettings | None = None
     health: Health = Health()
     traces: RelayTraceSettings | None = None
     tracking: TrackingSettings | None = None
     calibration: CalibrationSettings | None = None
     view: ViewSettings | None = None
     firmware: FirmwareSettings | None = None
+    monitors: MonitorsSettings | None = None
     lab: dict[Name, LabDeviceSettings] = Field(
         default={}, description="devices of the laboratory, by name, which calibration asks"
     )

@@ -36,6 +36,7 @@ from .fanout import FanOutServer
 from .link import SerialLink
 from .log_writer import LogWriter
 from .metrics import relay_metrics
+from .nats_publisher import NatsPublisher
 from .tag_spool import TagSpool
 
 __all__ = ["RelayDaemon", "run_relay"]
@@ -104,6 +105,8 @@ class RelayDaemon:
     session : BoardSession
     log : AnnouncementLog
     fan_out : FanOutServer
+    nats : NatsPublisher or None
+        None without a broker.
     events : deque
         The newest of the log's events, oldest first, but for those that say that all goes on.
     health : HealthServer
@@ -129,6 +132,7 @@ class RelayDaemon:
         self._rates = {"announcements_per_s": 0.0, "bytes_per_s": 0.0}
         self.events: deque[Mapping[str, Any]] = deque(maxlen=_EVENTS)
         self._supervisor: threading.Thread | None = None
+        self.nats: NatsPublisher | None = None
 
     async def start(self) -> None:
         """Open log, port and board; acquiring and serving when it returns.
@@ -173,6 +177,9 @@ class RelayDaemon:
         self.fan_out = FanOutServer(config.fan_out, config.relay_id, log, self._trace)
         # After session and writer have ended: consumers hear how the acquisition ended.
         stack.push_async_callback(self.fan_out.stop)
+        if config.nats is not None:
+            self.nats = NatsPublisher(config.nats, config.relay_id, log, self._trace)
+            stack.push_async_callback(self.nats.stop)
 
         def from_thread(function: Callable[..., None], *arguments: object) -> None:
             # The loop may be gone while the last records are written.
@@ -182,9 +189,7 @@ class RelayDaemon:
         self._fail = lambda error: from_thread(self._failure, error)
         self._spool = TagSpool(config.raw_tags, self._cross_check)
         stack.push_async_callback(asyncio.to_thread, self._spool.close)
-        self._writer = LogWriter(
-            log, lambda _n: from_thread(self.fan_out.grown), self._fail, self._trace
-        )
+        self._writer = LogWriter(log, lambda _n: from_thread(self._grown), self._fail, self._trace)
         stack.push_async_callback(asyncio.to_thread, self._writer.close)
         self._link = SerialLink(config.port, config.baud)
         stack.push_async_callback(asyncio.to_thread, self._link.close)
@@ -200,12 +205,19 @@ class RelayDaemon:
         self._supervisor.start()
         stack.push_async_callback(asyncio.to_thread, self._supervisor.join)
         await self._listen("fan_out", self.fan_out.start)
+        if self.nats is not None:
+            await self._listen("nats", self.nats.start)
         pages: dict[str, Callable[[], Mapping[str, Any]]] = {"/histogram": self.histogram}
         for companion in self._companions:
             pages.update(companion.pages)
         self.health = HealthServer(config.health, self.status, self._metrics, pages)
         await self._listen("health", self.health.start)
         stack.push_async_callback(self.health.stop)
+
+    def _grown(self) -> None:
+        self.fan_out.grown()
+        if self.nats is not None:
+            self.nats.grown()
 
     async def _listen(self, key: str, start: Callable[[], Awaitable[None]]) -> None:
         try:
@@ -327,6 +339,7 @@ class RelayDaemon:
             "consumers": [
                 {"name": c.name, "sequence": c.sequence} for c in list(self.fan_out.consumers)
             ],
+            "nats": None if self.nats is None else self.nats.status(),
             **{c.name: dict(c.status()) for c in self._companions},
         }
 

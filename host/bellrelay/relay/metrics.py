@@ -55,3 +55,20 @@ def relay_metrics(s: Status) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bellrelay_gaps", "gaps recorded since the daemon started", value=s["gaps"]
     )
+    if s["nats"] is not None:
+        yield from _broker(s["nats"])
+
+
+def _broker(nats: Status) -> Iterator[Metric]:
+    for name, text, value in (
+        ("connected", "1 while a broker's server is connected", float(nats["connected"])),
+        ("pending_records", "durable in the log and not acknowledged", nats["pending"]),
+        ("acknowledged_sequence", "record after the last acknowledged one", nats["sequence"]),
+    ):
+        yield GaugeMetricFamily(f"bellrelay_relay_broker_{name}", text, value=value)
+    for name, text, value in (
+        ("messages_published", "sent, those sent again included", nats["published"]),
+        ("messages_acknowledged", "that the broker has", nats["acknowledged"]),
+        ("reconnects", "connections to a broker after the first", nats["reconnects"]),
+    ):
+        yield CounterMetricFamily(f"bellrelay_relay_broker_{name}", text, value=value)
