@@ -15,7 +15,7 @@ endif
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint soak proofs bench boards clean check-machine
+.PHONY: help venv run test lint soak proofs bench boards docs clean check-machine
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 - \2/p' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,10 @@ boards: $(VENV)/.installed-boards  ## bitstreams of all boards, with their gates
 	for board in $${BOARDS:-$$($(BIN)/python -c 'from bellrelay_boards.catalogue import all_boards; print(*all_boards())')}; do \
 	    $(BIN)/bellrelay board build "$$board" --report || exit; done
 
+docs: $(VENV)/.installed-docs  ## the pages as a site in build/docs, every warning an error
+	$(BIN)/sphinx-build -W -n --keep-going -q docs build/docs
+	@echo "open build/docs/index.html"
+
 venv: $(VENV)/.installed-dev  ## the virtual environment with all that development needs
 
 clean:  ## remove what was made here, the virtual environment included
@@ -71,6 +75,10 @@ $(VENV)/.installed-run: pyproject.toml | check-machine $(BIN)/python
 
 $(VENV)/.installed-boards: pyproject.toml | check-machine $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[boards]'
+	@touch $@
+
+$(VENV)/.installed-docs: pyproject.toml | check-machine $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | check-machine $(BIN)/python

@@ -31,7 +31,7 @@ class Histogram(wiring.Component):
     """Counts one tag per channel and clock; two banks of 32-bit bins per channel.
 
     A bank is cleared while it is read. A period that ends with the acquisition while the one
-    before is still being sent waits for it; :attr:`idle` is low until both are out.
+    before is still being sent waits for it; ``idle`` is low until both are out.
 
     Members
     -------

@@ -11,7 +11,7 @@ from bellrelay.wire.geometry import BoardGeometry
 __all__ = ["ALIGNED_COUNTERS", "RAW_COUNTERS", "increments_layout"]
 
 RAW_COUNTERS = ("clicks", "pile_up", "dead_time", "dead_cells")
-"""Families (:attr:`bellrelay.wire.counters.Counter.kind`) that count by the raw cell."""
+"""Families (``kind`` of :class:`bellrelay.wire.counters.Counter`) that count by the raw cell."""
 
 ALIGNED_COUNTERS = (
     "before_start",

@@ -18,7 +18,7 @@ from amaranth.back import rtlil
 from .formal import accounting, dead_time, slots
 from .formal.proof import Proof
 
-__all__ = ["PROOFS", "Outcome", "main", "prove"]
+__all__ = ["PROOFS", "Outcome", "ToolsMissing", "main", "prove"]
 
 PROOFS: tuple[Proof, ...] = (*dead_time.PROOFS, *accounting.PROOFS, *slots.PROOFS)
 

@@ -24,7 +24,8 @@ class SlotPosition(wiring.Component):
     Members
     -------
     slot_period : In
-    position, step, last : In, of the tag's cell, as :class:`~.slot_clock.SlotClock` gives them
+    position, step, last : In, of the tag's cell, as
+        :class:`~bellrelay_gateware.slot_clock.SlotClock` gives them
     i : In, tag
     o : Out, :func:`~.tag.located_layout`, ``latency`` clocks later; one tag per clock
     """

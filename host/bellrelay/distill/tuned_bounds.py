@@ -38,7 +38,7 @@ class TunedBounds:
     cells
         Which of their settings are counted.
     counts
-        (cells,) what was counted; see :meth:`Cells.counts`.
+        (cells,) what was counted; see :meth:`.event_classes.Cells.counts`.
     pulses
         Pairs of pulses sent.
     outcomes

@@ -194,7 +194,7 @@ class Reading:
     time_ns: UTC nanoseconds of its end. setting: index in the ladder. mean: photons per pulse,
     averaged over many pulses. variance: relative variance of single pulses around that mean,
     (sigma / mean)**2; 0 where the monitor cannot see single pulses. ladder: name of the ladder that
-    was sent meanwhile (:func:`~.block_parameters.ladder_name`); empty: that of the configuration.
+    was sent meanwhile (``ladder_name`` of ``block_parameters``); empty: that of the configuration.
     """
 
     time_ns: int

@@ -190,12 +190,12 @@ class SourceWriter:
     def append(self, first_slot: int, setting: NDArray[np.uint8], bit: NDArray[np.uint8]) -> None:
         """Records of consecutive slots; not durable before :meth:`sync`.
 
-        Slots between :attr:`next_slot` and ``first_slot`` are removed thereby.
+        Slots between ``next_slot`` and ``first_slot`` are removed thereby.
 
         Parameters
         ----------
         first_slot
-            At or after :attr:`next_slot`.
+            At or after ``next_slot``.
         setting, bit
             (n,) uint8: index in the ladder, and 0 or 1.
 
@@ -204,7 +204,7 @@ class SourceWriter:
         ValueError
             A slot that has been passed, or values that do not exist; nothing is appended.
         OSError
-            Disk full or broken; :attr:`next_slot` says how far it came.
+            Disk full or broken; ``next_slot`` says how far it came.
         """
         if first_slot < self.next_slot:
             raise ValueError(f"slot {first_slot} after {self.next_slot - 1}: slots never go back")
@@ -221,7 +221,7 @@ class SourceWriter:
             self._write(first_slot + begin, part.stop - part.start, chunk)
 
     def skip(self, to_slot: int) -> None:
-        """All slots from :attr:`next_slot` to this one are removed, before any record follows.
+        """All slots from ``next_slot`` to this one are removed, before any record follows.
 
         Raises as :meth:`append`.
         """
@@ -292,7 +292,7 @@ class SourceWriter:
             total -= size
 
     def sync(self) -> int:
-        """Make everything appended durable; returns :attr:`next_slot`.
+        """Make everything appended durable; returns ``next_slot``.
 
         Raises
         ------

@@ -50,7 +50,7 @@ class RelayModel:
     detector_efficiency: factor 0..1 on eta for each detector; empty: 1 for all.
     dark_count_probability: per detector and window (of a cell), 0 <= p < 1; or one per detector.
     misalignment_z, misalignment_x: probability 0..1 that an announced bit of this basis is flipped.
-    mode_overlap: M = |<psi_a|psi_b>|^2 of the two pulses, 0..1. The interference term of two
+    mode_overlap: `M = |<psi_a|psi_b>|^2` of the two pulses, 0..1. The interference term of two
         coherent states scales with sqrt(M); the Hong-Ou-Mandel visibility of weak coherent pulses
         is M / 2.
     same_detector: time-bin only. True: a detector can fire in both windows of a slot (its dead time

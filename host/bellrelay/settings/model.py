@@ -109,7 +109,7 @@ class MutualTls(Model):
 
     @property
     def files(self) -> tuple[Path, Path, Path]:
-        """In the order that :mod:`bellrelay.service.tls` takes them."""
+        """In the order that ``bellrelay.service.tls`` takes them."""
         return self.certificate, self.key, self.ca
 
 

@@ -19,7 +19,14 @@ from .recorded_settings import (
     RecordedSettings,
 )
 
-__all__ = ["AnalysisConfig", "AnalysisConfigError", "load_analysis"]
+__all__ = [
+    "AnalysisConfig",
+    "AnalysisConfigError",
+    "DetectorConfig",
+    "SyncConfig",
+    "WindowsConfig",
+    "load_analysis",
+]
 
 _LONGEST_PS = 1 << 50
 _Channel = Annotated[int, Field(ge=0, le=254)]

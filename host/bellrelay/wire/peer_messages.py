@@ -405,7 +405,7 @@ class RelaysSeen(_Fixed):
 
 @dataclass(frozen=True)
 class AskMove(_Reasoned):
-    """Bob asks Alice to leave a relay, for one of his choice or :data:`ANY_RELAY`."""
+    """Bob asks Alice to leave a relay, for one of his choice or ``ANY_RELAY``."""
 
     KIND: ClassVar = Kind.ASK
     _LAYOUT: ClassVar = struct.Struct("<BB")

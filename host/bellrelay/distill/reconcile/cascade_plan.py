@@ -1,6 +1,6 @@
 """Block sizes of Cascade, from the error rate that is expected and from the parities seen so far.
 
-Both sides compute these by themselves and must get the same, on any machine: only +, -, *, / and
+Both sides compute these by themselves and must get the same, on any machine: only ``+ - * /`` and
 square roots are used, which IEEE 754 rounds in one way; no logarithm, no exponential.
 
 A block of 2^level bits at error rate q is odd with probability (1 - (1 - 2q)^(2^level)) / 2. Its
