@@ -71,7 +71,7 @@ def _as_written(
 def _no_aliases(
     app: Sphinx, what: str, name: str, thing: object, skip: bool, options: Any
 ) -> bool | None:
-    """Fields of a named tuple say only `Alias for field number 0`; its docstring says what they are."""
+    """Fields of a named tuple say `Alias for field number 0`; its docstring says more."""
     return True if type(thing).__name__ == "_tuplegetter" else None
 
 
@@ -82,7 +82,7 @@ def _short(text: str | None) -> str | None:
 def _no_page_for_a_type(
     app: Sphinx, domain: Domain | None, node: addnodes.pending_xref
 ) -> bool | None:
-    """Types of other projects, and of ours that have no page, are no broken links in a signature."""
+    """Types of others, and of ours that have no page, are no broken links in a signature."""
     above = node.parent
     while above is not None and not isinstance(above, addnodes.desc_signature):
         above = above.parent

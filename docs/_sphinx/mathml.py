@@ -1,7 +1,7 @@
 """Formulae as MathML, made while the site is built: no script, no network, no LaTeX.
 
-LaTeX that cannot be shown is a warning, and `make docs` lets none pass. The converter is lenient: it
-passes on commands that it does not know, and fractions without a denominator; they are found here.
+LaTeX that cannot be shown is a warning, and `make docs` lets none pass. The converter passes on
+commands that it does not know, and fractions without a denominator; they are found here.
 """
 
 from __future__ import annotations

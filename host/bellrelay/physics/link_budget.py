@@ -44,8 +44,8 @@ def dip_visibility(mode_overlap: ArrayLike, ratio: ArrayLike = 1.0) -> Floats:
     """Visibility of the Hong-Ou-Mandel dip of two phase-randomised weak coherent pulses.
 
     mode_overlap: `M = |<psi_a|psi_b>|^2`. ratio: b / a of the mean photon numbers that arrive. In
-    the limit of weak pulses coincidences fall from (a + b)^2 / 4 to (a + b)^2 / 4 - M a b / 2, hence
-    V = 2 M r / (1 + r)^2, M / 2 at equal intensities. (Single photons would show M.)
+    the limit of weak pulses coincidences fall from (a + b)^2 / 4 to (a + b)^2 / 4 - M a b / 2,
+    hence V = 2 M r / (1 + r)^2, M / 2 at equal intensities. (Single photons would show M.)
     """
     r = np.asarray(ratio, np.float64)
     return np.asarray(2.0 * np.asarray(mode_overlap, np.float64) * r / (1.0 + r) ** 2)

@@ -2,7 +2,7 @@
 
 An optical spectrum analyser gives the power within its resolution bandwidth at points of an axis.
 The line is the highest point and what surrounds it down to half of that; its flanks are followed
-outwards as long as they fall. What rises again by :data:`EXCURSION_DB` is a mode of its own, as
+outwards as long as they fall. What rises again by ``EXCURSION_DB`` is a mode of its own, as
 such instruments count peaks: less is noise.
 """
 

@@ -19,7 +19,7 @@ SPARE = 8
 
 @inlined
 def bits_of(marks: NDArray[np.uint64], word: int, shift: int) -> np.uint64:
-    """Bit `shift` of `BITS` bytes, that lie eight by eight in words; number `word` of such words."""
+    """Bit `shift` of `BITS` bytes, that lie eight by eight in words, of word number `word`."""
     bits = np.uint64(0)
     for k in range(8):
         ones = marks[8 * word + k] >> np.uint64(shift) & np.uint64(0x0101010101010101)
