@@ -19,7 +19,7 @@ from bellrelay.keys.audit_checkpoint import (
 from bellrelay.keys.audit_log import AuditBroken, AuditLog
 from bellrelay.keys.audit_record import AuditError
 from bellrelay.keys.audit_verify import verify_audit
-from bellrelay.keys.private_file import UnsafeMode
+from bellrelay.service.private_file import UnsafeMode
 
 
 @pytest.fixture

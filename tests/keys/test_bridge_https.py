@@ -15,7 +15,7 @@ from kme_certificates import Authority
 from bellrelay.keys.bridge_https import HttpsKeys
 from bellrelay.keys.bridge_settings import BridgeSettings, HttpsTarget
 from bellrelay.keys.bridge_targets import BridgeKey, TargetRefused, TargetUnavailable
-from bellrelay.keys.private_file import UnsafeMode
+from bellrelay.service.private_file import UnsafeMode
 
 BLOCK = {"block_id": "b", "relay": "charles", "begun_ns": 1, "made_ns": 2, "epsilon": 1e-10}
 

@@ -9,7 +9,6 @@ import pytest
 from store_pairs import TwoStores, keyring
 
 from bellrelay.keys.kek_file import FileKek, write_kek_file
-from bellrelay.keys.private_file import UnsafeMode
 from bellrelay.keys.sealing import (
     Keyring,
     SealBroken,
@@ -19,6 +18,7 @@ from bellrelay.keys.sealing import (
 )
 from bellrelay.keys.store_errors import StoreError
 from bellrelay.keys.wiping import wipe, wiped_after
+from bellrelay.service.private_file import UnsafeMode
 
 PLAIN = bytes(range(32))
 

@@ -23,9 +23,9 @@ from bellrelay.keys.key_requests import (
 from bellrelay.keys.key_states import KeyState
 from bellrelay.keys.key_store import KeyStore, StoreSettings
 from bellrelay.keys.pairs import Pair, Pairs
-from bellrelay.keys.private_file import UnsafeMode
 from bellrelay.keys.provenance import FinishedKey, Provenance
 from bellrelay.keys.store_errors import StoreError
+from bellrelay.service.private_file import UnsafeMode
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.needs_server)])

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from bellrelay.keys.audit_record import AuditError
-from bellrelay.keys.private_file import UnsafeMode
 from bellrelay.observe.view_control import ChangeRefused, ViewControl
 from bellrelay.observe.view_feed import pack, parse_message
 from bellrelay.observe.view_records import CalibrationPictures
 from bellrelay.observe.view_server import ViewServer
 from bellrelay.observe.view_tokens import read_tokens
 from bellrelay.relay.config import check_config
+from bellrelay.service.private_file import UnsafeMode
 from bellrelay.settings.model import ConfigError
 
 

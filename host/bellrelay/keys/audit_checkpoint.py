@@ -20,9 +20,10 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from bellrelay.service.private_file import require_private_file
+
 from .audit_chain import canonical
 from .audit_record import AuditError
-from .private_file import require_private_file
 
 __all__ = [
     "Checkpoint",

@@ -14,9 +14,10 @@ import ssl
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from bellrelay.service.private_file import require_private_file
+
 from .bridge_settings import HttpsTarget
 from .bridge_targets import BridgeKey, TargetRefused, TargetUnavailable
-from .private_file import require_private_file
 from .wiping import wipe
 
 __all__ = ["HttpsKeys"]

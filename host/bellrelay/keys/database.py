@@ -29,9 +29,10 @@ from sqlalchemy import Connection, Engine, create_engine, delete, event, insert,
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 
+from bellrelay.service.private_file import require_private_file
+
 from . import schema
 from .audit_record import Audit, AuditEvent
-from .private_file import require_private_file
 from .store_errors import StoreError, StoreUnavailable
 
 __all__ = ["Database", "Transaction", "database_url"]

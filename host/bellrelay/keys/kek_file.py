@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import GCM
 
-from .private_file import require_private_file
+from bellrelay.service.private_file import require_private_file
+
 from .sealing import (
     NONCE_BYTES,
     TAG_BYTES,

@@ -28,7 +28,8 @@ from pkcs11.exceptions import (
     UserAlreadyLoggedIn,
 )
 
-from .private_file import require_private_file
+from bellrelay.service.private_file import require_private_file
+
 from .sealing import NONCE_BYTES, SealBroken, SealerUnavailable, blob_header, join_blob, split_blob
 
 __all__ = ["Pkcs11Kek", "create_pkcs11_kek", "read_pin"]

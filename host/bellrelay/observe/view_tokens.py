@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from bellrelay.keys.private_file import require_private_file
+from bellrelay.service.private_file import require_private_file
 from bellrelay.settings.model import ConfigError
 
 __all__ = ["owner_of", "read_tokens"]

@@ -9,7 +9,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from bellrelay.endpoint.key_files import require_private
+from bellrelay.service.private_file import require_private_file
 
 __all__ = ["KEY_BYTES", "WorkKey", "read_work_key"]
 
@@ -41,7 +41,7 @@ def read_work_key(path: Path, owner: str) -> WorkKey:
     OSError
         It cannot be read, others can, or it has not 32 bytes.
     """
-    require_private(path)
+    require_private_file(path)
     secret = path.read_bytes()
     if len(secret) != KEY_BYTES:
         raise OSError(0, f"{path}: {len(secret)} bytes instead of {KEY_BYTES}")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bellrelay.keys.private_file import UnsafeMode, require_private_file
+from bellrelay.service.private_file import UnsafeMode, require_private_file
 
 
 @pytest.fixture
