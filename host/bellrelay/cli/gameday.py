@@ -73,7 +73,7 @@ def gameday(
         raise typer.BadParameter(f"{board!r}; allowed: event, gateware", param_hint="--board")
     with RunProgress(1, quiet=as_json) as progress:
         result = run_gameday(
-            _scenarios(scenario),
+            _scenarios(scenario, drills=by_runbook is not None),
             board=board,
             together=short,
             inject=not without_injection,
@@ -95,18 +95,20 @@ def gameday(
         raise typer.Exit(ExitCode.CHECK_FAILED)
 
 
-def _scenarios(wanted: Sequence[str]) -> list[Scenario]:
-    """By name or file; ConfigError, or typer.BadParameter for a name that there is not."""
-    from bellrelay.control.gameday_scenario import SCENARIOS, load_scenario, scenarios_of
+def _scenarios(wanted: Sequence[str], *, drills: bool) -> list[Scenario]:
+    """By name or file; ConfigError, or typer.BadParameter for a name that there is not.
 
+    drills : whether those are among all that rehearse a runbook and nothing else.
+    """
+    from bellrelay.control.gameday_scenario import DRILLS, SCENARIOS, load_scenario, scenarios_of
+
+    known = {path.stem: path for folder in (SCENARIOS, DRILLS) for path in scenarios_of(folder)}
     paths: list[Path] = []
     for one in wanted:
-        own = SCENARIOS / f"{one}.yaml"
         if one == ALL:
-            paths += scenarios_of(SCENARIOS)
-        elif own.is_file() or Path(one).is_file():
-            paths.append(own if own.is_file() else Path(one))
+            paths += known.values() if drills else scenarios_of(SCENARIOS)
+        elif one in known or Path(one).is_file():
+            paths.append(known.get(one, Path(one)))
         else:
-            names = ", ".join(path.stem for path in scenarios_of(SCENARIOS))
-            raise typer.BadParameter(f"{one!r}; allowed: a file, all, {names}")
+            raise typer.BadParameter(f"{one!r}; allowed: a file, all, {', '.join(known)}")
     return sorted(map(load_scenario, paths), key=lambda scenario: scenario.last)

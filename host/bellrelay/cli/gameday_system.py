@@ -186,6 +186,8 @@ class GamedaySystem:
             return self._kill(self._name(what.kill, sight))
         if what.stop is not None:
             return self._stop([self._name(name, sight) for name in what.stop], sight)
+        if what.unplug is not None:
+            return self._unplug(f"twin-{self._name(what.unplug, sight)}")
         if what.lie is not None:
             return self._lie(self._name(what.lie, sight))
         if what.expire is not None:
@@ -231,6 +233,15 @@ class GamedaySystem:
         for name in names:
             if name not in self.processes:
                 self.start(name)
+
+    def _unplug(self, twin: str) -> Callable[[], None]:
+        self.kill(twin)
+
+        def plug_in() -> None:
+            self._start_again([twin])
+
+        self._repairs.append(plug_in)
+        return plug_in
 
     def _stop(self, names: Sequence[str], sight: Sight) -> Callable[[], None]:
         block = sight.endpoints["alice"]["relay"]["block"]

@@ -19,6 +19,7 @@ from .fault_actions import Action
 from .fault_signatures import FAULTS
 
 __all__ = [
+    "DRILLS",
     "SCENARIOS",
     "Change",
     "Clear",
@@ -44,6 +45,8 @@ __all__ = [
 
 SCENARIOS = Path(__file__).parent / "scenarios"
 """Those that come along."""
+DRILLS = Path(__file__).parent / "drills"
+"""More of them, one for every runbook that a simulated link can need: with `--by-runbook`."""
 HARD_S = 5.0
 """Link time in which a hard fault must be seen."""
 MOVE_S = 10.0
@@ -90,6 +93,7 @@ class Inject(Model):
     stop: tuple[str, ...] | None = Field(
         default=None, description="processes are asked to end, in this order"
     )
+    unplug: Relay | None = Field(default=None, description="a relay's board is pulled out")
     lie: Relay | None = Field(
         default=None, description="a relay's announcements are tampered with: slots come twice"
     )
