@@ -31,8 +31,10 @@ class WorkerSettings(Model):
 class AdaptiveSettings(Model):
     """How many workers the scheduler runs beside itself, by how much work is waiting."""
 
-    minimum: Annotated[int, between(0, 1024)] = 0
-    maximum: Annotated[int, between(1, 1024)] = 2
+    minimum: Annotated[int, between(0, 1024)] = Field(
+        default=0, description="so many stay when nothing is waiting"
+    )
+    maximum: Annotated[int, between(1, 1024)] = Field(default=2, description="so many come at most")
     target_s: Annotated[float, between(0.1, 3600.0, "s")] = Field(
         default=5.0, description="waiting work that takes longer brings a worker more"
     )

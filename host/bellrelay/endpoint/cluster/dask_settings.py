@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 
 import dask.config
@@ -14,7 +15,9 @@ def forbid_what_leaks() -> None:
 
     What is spilled would be sealed; a core dump would not.
     """
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    # A unit of systemd may forbid the call; it has set the limit then.
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     dask.config.set(
         {
             "distributed.worker.memory.target": False,
