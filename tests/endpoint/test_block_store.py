@@ -3,6 +3,7 @@
 import sqlite3
 import stat
 from contextlib import closing
+from random import Random
 
 import pytest
 
@@ -288,3 +289,88 @@ def test_a_store_of_a_later_version_is_refused(tmp_path):
         db.execute("PRAGMA user_version = 9")
     with pytest.raises(StoreError, match="form 9"):
         BlockStore(tmp_path / "store", "alice")
+
+
+def counted(store):
+    """What the store says of numbers, and what its rows say."""
+    rows = store.blocks()
+    by_row = {}
+    for row in rows:
+        names = [row.state.word]
+        if row.state is BlockState.ABORTED:
+            names.append(f"aborted:{row.cause}")
+        for name in names:
+            by_row[name] = by_row.get(name, 0) + 1
+    keys = store.keys()  # none was handed over
+    return (store.counts(), store.key_totals()), (
+        by_row,
+        {"number": len(keys), "bits": sum(key.length for key in keys)},
+    )
+
+
+def test_numbers_are_those_of_the_rows_whatever_happens(store):
+    random = Random(1)
+    for number in range(120):
+        block = BlockId(1, number)
+        store.begin(block, 0)
+        store.begin(block, 5)
+        end = random.randrange(9)
+        for state in WAY[: min(end, 4)]:
+            store.advance(block, state)
+        if end >= 5:
+            store.put_pending(key(block, f"k{number}"), StoredVerdict(None, 5, b"s" * 32))
+        if end >= 7:
+            store.confirm(block)
+        elif random.random() < 0.5:
+            store.advance(block, BlockState.ABORTED, None, random.choice(list(Cause)))
+        said, is_so = counted(store)
+        assert said == is_so
+    assert said[1]["number"] > 10
+    assert len(said[0]) > 10
+
+
+def test_a_store_that_nobody_counted_is_counted_once(tmp_path, store):
+    amplified(store)
+    store.confirm(BLOCK)
+    amplified(store, BlockId(3, 8), "l")
+    before = counted(store)
+    store.close()
+    with closing(sqlite3.connect(store.path)) as db:
+        for trigger in ("block_begins", "block_advances", "block_goes", "key_is_confirmed"):
+            db.execute(f"DROP TRIGGER {trigger}")
+        db.execute("DROP TABLE block_tally")
+        db.execute("DROP TABLE key_tally")
+        db.commit()
+    for _ in range(2):
+        with closing(BlockStore(tmp_path / "store", "alice")) as again:
+            assert counted(again) == before
+            assert before[0] == before[1]
+
+
+def test_the_last_that_ended_and_the_last_with_a_key(store):
+    amplified(store)
+    store.confirm(BLOCK)
+    for number in range(8, 14):
+        store.begin(BlockId(3, number), 0)
+        store.advance(BlockId(3, number), BlockState.ABORTED, None, Cause.TIMEOUT)
+    store.begin(BlockId(3, 14), 0)
+    assert [row.block.index for row in store.ended_last(3)] == [7, 11, 12, 13]
+    assert [row.block.index for row in store.ended_last(100)] == [7, *range(8, 14)]
+
+
+def test_what_matters_now_is_found_without_reading_the_past(store):
+    """Years of blocks lie in the file."""
+    plans = []
+    store._db.set_trace_callback(plans.append)
+    store.counts()
+    store.key_totals()
+    store.open_blocks()
+    store.ended_since(5)
+    store.keys()
+    store.pool_parts()
+    store._db.set_trace_callback(None)
+    assert len(plans) == 6
+    for query in plans:
+        steps = [row[3] for row in store._db.execute(f"EXPLAIN QUERY PLAN {query}")]
+        assert "SCAN block" not in steps, query
+        assert "SCAN key" not in steps, query

@@ -13,6 +13,9 @@ from .block_store import BlockRow, BlockStore
 
 __all__ = ["BlockFigures"]
 
+_FIRST = 200
+"""Blocks of the past, in which the last of every figure is looked for."""
+
 
 class BlockFigures:
     """Reads what has ended since it was asked last; starts with what the store has.
@@ -44,7 +47,9 @@ class BlockFigures:
         disclosed. key_bits_per_pulse : key stored per pulse pair sent. phase_error_upper : bound.
         seconds : from the block's beginning to its end. last_key_utc_ns : when a key was stored.
         """
-        for row in self._store.ended_since(self._read_ns):
+        since, self._read_ns = self._read_ns, max(self._read_ns, 1)
+        rows = self._store.ended_since(since) if since else self._store.ended_last(_FIRST)
+        for row in rows:
             self._read_ns = max(self._read_ns, row.changed_ns)
             self._take(row)
         return dict(self._figures)

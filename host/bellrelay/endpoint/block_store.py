@@ -20,7 +20,7 @@ from typing import Any
 from bellrelay.wire.tracking import TrackingSlots
 
 from .block import BlockId, BlockState, Cause, allowed_steps
-from .block_store_form import UnknownForm, renumber, to_current_form
+from .block_store_form import UnknownForm, count_as_they_change, renumber, to_current_form
 
 __all__ = ["BlockRow", "BlockStore", "StoreError", "StoredKey", "StoredVerdict"]
 
@@ -124,6 +124,7 @@ class BlockStore:
         try:
             with self._write() as db:
                 to_current_form(db)
+                count_as_they_change(db)
                 db.execute("INSERT OR IGNORE INTO about VALUES ('owner', ?)", (owner,))
                 found = db.execute("SELECT value FROM about WHERE name = 'owner'").fetchone()[0]
                 if found != owner:
@@ -276,18 +277,40 @@ class BlockStore:
 
     def ended_since(self, changed_ns: int) -> list[BlockRow]:
         """Blocks that have ended later than this, UTC; in order."""
-        return self._rows("WHERE state >= ? AND changed_ns > ?", BlockState.STORED, changed_ns)
+        # The sign keeps SQLite from looking through all that ever ended, by their state.
+        return self._rows("WHERE +state >= ? AND changed_ns > ?", BlockState.STORED, changed_ns)
+
+    def ended_last(self, most: int) -> list[BlockRow]:
+        """So many blocks that were the last to end, in the order in which they did.
+
+        And the last one that was stored, if it is not among them.
+        """
+        newest = "ORDER BY changed_ns DESC LIMIT ?)"
+        return sorted(
+            self._rows(
+                "WHERE (relay, acquisition, number) IN (SELECT relay, acquisition, number FROM"
+                f" (SELECT * FROM block WHERE +state >= ? {newest} UNION SELECT relay, acquisition,"
+                f" number FROM (SELECT * FROM block WHERE +state = ? {newest})",
+                BlockState.STORED,
+                most,
+                BlockState.STORED,
+                1,
+            ),
+            key=lambda row: row.changed_ns,
+        )
 
     def counts(self) -> dict[str, int]:
         """Number of blocks by state, and of aborted ones by cause (as ``aborted:CAUSE``)."""
         with self._lock:
-            states = self._db.execute("SELECT state, count(*) FROM block GROUP BY state")
-            counts = {BlockState(s).word: n for s, n in states}
-            causes = self._db.execute(
-                "SELECT cause, count(*) FROM block WHERE state = ? GROUP BY cause",
-                (BlockState.ABORTED,),
-            )
-            return counts | {f"aborted:{cause}": n for cause, n in causes}
+            tally = self._db.execute("SELECT state, cause, number FROM block_tally").fetchall()
+        counts: dict[str, int] = {}
+        for state, cause, number in tally:
+            if number:
+                word = BlockState(state).word
+                counts[word] = counts.get(word, 0) + number
+                if state == BlockState.ABORTED:
+                    counts[f"{word}:{cause}"] = number
+        return counts
 
     def _rows(self, where: str, *values: int, limit: str = "") -> list[BlockRow]:
         order = f"ORDER BY acquisition {limit.split(' ')[0]}, number {limit or ', relay'}"
@@ -420,9 +443,7 @@ class BlockStore:
     def key_totals(self) -> dict[str, int]:
         """Number of keys that may be used, and of their bits; those handed over count as well."""
         with self._lock:
-            number, bits = self._db.execute(
-                "SELECT count(*), coalesce(sum(length), 0) FROM key WHERE confirmed = 1"
-            ).fetchone()
+            number, bits = self._db.execute("SELECT number, bits FROM key_tally").fetchone()
         return {"number": number, "bits": bits}
 
     # -------------------------------------------------------------------------------- relay
