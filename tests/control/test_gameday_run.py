@@ -32,6 +32,7 @@ class System:
     """Passes half a second per look. What is injected shows its symptoms so many seconds later."""
 
     patience: float = 6.0
+    settled_s: float = 12.0
     told_after_s: float = 1.0
     done_after_s: float = 2.0
     moves_after_s: float = 3.0

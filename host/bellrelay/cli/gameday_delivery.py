@@ -12,9 +12,10 @@ from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed
 from bellrelay.service.tls import client_context
 
-__all__ = ["deliver_everything"]
+__all__ = ["KEY_BITS", "deliver_everything"]
 
-_SIZE_BITS = 256
+KEY_BITS = 256
+"""Of every key: what blocks are cut into."""
 _AT_ONCE = 32
 
 
@@ -38,7 +39,7 @@ async def _everything(files: GamedayFiles) -> dict[str, Any]:
     async with aiohttp.ClientSession() as session:
         for role, peer in (ROLES, ROLES[::-1]):
             while True:
-                wish = {"size": _SIZE_BITS, "number": _AT_ONCE}
+                wish = {"size": KEY_BITS, "number": _AT_ONCE}
                 status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
                 if status != 200 and wish["number"] > 1:
                     wish["number"] = 1
@@ -55,7 +56,7 @@ async def _everything(files: GamedayFiles) -> dict[str, Any]:
                 status, _ = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", again)
                 once &= status != 200
     once &= len(set(names)) == len(names)
-    return {"keys": len(names), "bits": _SIZE_BITS * len(names), "equal": equal, "once": once}
+    return {"keys": len(names), "bits": KEY_BITS * len(names), "equal": equal, "once": once}
 
 
 async def _ask(

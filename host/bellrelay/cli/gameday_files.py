@@ -7,9 +7,10 @@ small machine: nothing here says how a real link performs.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,21 @@ from bellrelay.cli.run_system import relay_yaml
 from bellrelay.endpoint.config import WatchActions
 from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay.keys.kek_file import write_kek_file
+from bellrelay_sim.detector import time_bin_detectors
 from bellrelay_sim.link import SimulatedLink
 from bellrelay_sim.link_config import link_and_geometry
 
-__all__ = ["APPS", "LADDER", "RELAYS", "SHAPES", "GamedayFiles", "GamedayShape", "write_files"]
+__all__ = [
+    "APPS",
+    "LADDER",
+    "REFILL_SHARE",
+    "RELAYS",
+    "SETTLE_S",
+    "SHAPES",
+    "GamedayFiles",
+    "GamedayShape",
+    "write_files",
+]
 
 RELAYS = ("charles", "diana")
 """Primary and secondary."""
@@ -40,6 +52,10 @@ MONITOR = {
     "epsilon": 1e-3,
 }
 APPS = {role: f"app-{role}" for role in ROLES}
+SETTLE_S = 3.0
+"""After which counts of light that has just come are believed: no lock is waited for here."""
+REFILL_SHARE = 0.1
+"""Of every key, what the endpoints keep for tags."""
 _SECRET_BYTES = 1 << 21
 LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
 
@@ -49,42 +65,71 @@ class GamedayShape:
     """How large everything is.
 
     board : event or gateware. slot_period_ps, block_slots : of the link; all its times are as long
-    as its slots. heartbeat_ms, histogram_s, window_s : in time of the link. silence_s : by the
-    clock, after which a relay is taken for lost. patience : by how much the clock may be quicker
-    than the link. by_itself : whether watches act, and a lost relay is left; false: people do all.
+    as its slots. eta : of each arm, from source to click. dead_slots : that the relay goes by,
+    longer than detector_dead_ps, for which detectors are dead: it hides afterpulses, too.
+    clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time of the link.
+    learn_s : what a baseline is learnt from. silence_s : by the clock, after which a relay is taken
+    for lost. patience : by how much the clock may be quicker than the link. by_itself : whether
+    watches act, and a lost relay is left; false: people do all.
     """
 
     board: str = "event"
-    slot_period_ps: int = 250_000
-    block_slots: int = 16_000_000
+    slot_period_ps: int = 1_000_000
+    block_slots: int = 2_000_000
+    eta: float = 0.9
+    dead_slots: float = 0.4
+    detector_dead_ps: int = 30_000
+    clock_period_ps: int = 5_000
     heartbeat_ms: float = 50.0
     histogram_s: float = 0.5
     window_s: float = 1.0
+    learn_s: float = 10.0
     silence_s: float = 3.0
     patience: float = 6.0
     by_itself: bool = True
 
     @property
     def dead_time_ps(self) -> int:
-        """That the relays go by, longer than detectors are dead: it hides afterpulses, too."""
-        return 9 * self.slot_period_ps // 5
+        """That the relays go by."""
+        return round(self.dead_slots * self.slot_period_ps)
+
+    @property
+    def sigma_ps(self) -> float:
+        """Of pulses: as wide as a bin of the histogram that the slot clock is held by, or wider."""
+        return max(250.0, self.slot_period_ps / 1000.0)
+
+    @property
+    def width_ps(self) -> float:
+        """Of arrivals, the detectors' jitter included."""
+        return math.hypot(self.sigma_ps, time_bin_detectors()[0].jitter_ps)
 
     @property
     def link_values(self) -> dict[str, Any]:
         """The link's file, the seed aside."""
         period = self.slot_period_ps
         early, late = period // 4, 3 * period // 4
+        gate = round(8 * self.sigma_ps)
         return {
             "slot_period_ps": period,
             "early_centre_ps": early,
             "late_centre_ps": late,
-            "early_window_ps": [early - 2000, early + 2000],
-            "late_window_ps": [late - 2000, late + 2000],
-            "pulse_sigma_ps": 250.0,
+            "early_window_ps": [early - gate, early + gate],
+            "late_window_ps": [late - gate, late + gate],
+            "pulse_sigma_ps": self.sigma_ps,
+            "detectors": [
+                {
+                    "name": d.name,
+                    "port": d.port,
+                    "cable_delay_ps": d.cable_delay_ps,
+                    "dead_time_ps": self.detector_dead_ps,
+                    "afterpulse_tau_ps": self.detector_dead_ps / 8,
+                }
+                for d in time_bin_detectors()
+            ],
             # Raw tags come in gusts, as simulated time passes: the board keeps a little more.
-            "board": {"link_words": 65536},
-            "arm_a": {"eta": 0.45},
-            "arm_b": {"eta": 0.45},
+            "board": {"link_words": 65536, "clock_period_ps": self.clock_period_ps},
+            "arm_a": {"eta": self.eta},
+            "arm_b": {"eta": self.eta},
             "mode_overlap": 0.99,
             "misalignment_z": 0.003,
             "misalignment_x": 0.003,
@@ -93,20 +138,29 @@ class GamedayShape:
         }
 
 
+_DIM = {"eta": 0.45, "dead_slots": 1.8}
+"""Twice the light makes detectors blind for every second slot."""
+_GATEWARE = GamedayShape(
+    board="gateware",
+    slot_period_ps=25_000,
+    # Not much longer than a slot's raw tags need on the line: clocks are what takes time.
+    clock_period_ps=6_000,
+    block_slots=1_300_000,
+    detector_dead_ps=8_000,
+    heartbeat_ms=1.0,
+    histogram_s=0.01,
+    window_s=0.02,
+    learn_s=40.0,
+    silence_s=15.0,
+    patience=40.0,
+)
 SHAPES = {
-    "event": GamedayShape(),
-    # A second of this light takes a quarter of an hour or more.
-    "gateware": GamedayShape(
-        board="gateware",
-        slot_period_ps=25_000,
-        heartbeat_ms=1.0,
-        histogram_s=0.01,
-        window_s=0.05,
-        silence_s=15.0,
-        patience=1000.0,
-    ),
+    ("event", "bright"): GamedayShape(),
+    ("event", "dim"): GamedayShape(slot_period_ps=250_000, block_slots=16_000_000, **_DIM),
+    ("gateware", "bright"): _GATEWARE,
+    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=10_000, block_slots=12_000_000, **_DIM),
 }
-"""By board."""
+"""By board and link."""
 
 
 @dataclass
@@ -182,7 +236,7 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     values["tracking"] = {
         "slots": dict(TRACKING_SLOTS),
         "settle_s": 1.0,
-        "width_ps": 257.0,
+        "width_ps": files.shape.width_ps,
         "clock_ppm": 0.01,
     }
     (own / "relay.yaml").write_text(yaml.safe_dump(values))
@@ -215,7 +269,7 @@ def _endpoint(
         }
         relays.append((relay, {"id": relay, "unix_socket": str(own / "announcements")}, source))
     primary, secondary = relays
-    ladder = {**LADDER, "deviation": 0.005, "deviation_limit": 0.02, "vacuum_limit": 1e-4}
+    ladder = {**LADDER, "deviation": 0.002, "deviation_limit": 0.02, "vacuum_limit": 1e-4}
     return {
         "endpoint_id": role,
         "peer_id": peer,
@@ -238,7 +292,11 @@ def _endpoint(
         "security": {"secrecy": 0.01, "correctness": 1e-6, "authentication": 1e-9},
         "reconcile": {"error_rate": 0.01},
         "store": {"directory": str(folder / f"{role}.blocks")},
-        "key_pool": {"file": str(folder / f"{role}.pool"), "reserve_bits": 8192},
+        "key_pool": {
+            "file": str(folder / f"{role}.pool"),
+            "reserve_bits": 8192,
+            "refill_share": REFILL_SHARE,
+        },
         "intensity_monitor": dict(MONITOR),
         "health": {"listen": f"127.0.0.1:{files.ports[role]}"},
         "watch": {
@@ -246,7 +304,8 @@ def _endpoint(
             "peer": f"http://127.0.0.1:{files.ports[peer]}",
             "kmes": [f"http://127.0.0.1:{files.ports[f'kme-{r}']}" for r in ROLES] if kmes else [],
             "baseline": str(folder / f"{role}.baseline.yaml"),
-            "learn_s": 10.0,
+            "learn_s": shape.learn_s,
+            "settle_s": SETTLE_S,
             # Blocks of a minute around would make no key: nobody says when they were sent.
             "actions": {"attenuate": False}
             if shape.by_itself
@@ -258,10 +317,10 @@ def _endpoint(
         "tracking": {
             "slot_period_ps": float(shape.slot_period_ps),
             "centres_ps": [float(shape.slot_period_ps // 4), float(3 * shape.slot_period_ps // 4)],
-            "width_ps": 257.0,
+            "width_ps": shape.width_ps,
             "window_s": shape.window_s,
             # Four detectors, none of which is dead: what arrives is seen.
-            "transmittance": 0.45,
+            "transmittance": shape.eta,
             "steer": role == "alice",
             "settle_s": 3.0,
             "slew_ps_per_s": 100.0,

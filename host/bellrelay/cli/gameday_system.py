@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from bellrelay.cli.gameday_files import LADDER, RELAYS, GamedayFiles
+from bellrelay.cli.gameday_files import LADDER, RELAYS, SETTLE_S, GamedayFiles
 from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.run_certificates import expire_certificate
 from bellrelay.cli.run_endpoints import ROLES
@@ -67,6 +67,8 @@ class GamedaySystem:
     files : GamedayFiles
     patience : float
         By how much the clock may be quicker than the link.
+    settled_s : float
+        The watch believes counts so long after light came to a relay.
     processes : dict
         Those that run, or ended by themselves.
     samples : list
@@ -78,6 +80,7 @@ class GamedaySystem:
     def __init__(self, files: GamedayFiles) -> None:
         self.files = files
         self.patience = files.shape.patience
+        self.settled_s = SETTLE_S + 2.0
         self.processes: dict[str, subprocess.Popen[str]] = {}
         self.samples: list[dict[str, Any]] = []
         self.operator: Operator | None = None
@@ -266,15 +269,19 @@ class GamedaySystem:
                 for role in ROLES:
                     config = str(self.files.yaml_of(role))
                     self.run("endpoint", "--config", config, "--release-relay")
-                    config = str(self.files.yaml_of(f"kme-{role}"))
-                    # Where nothing was suspended, nothing can be released.
-                    with contextlib.suppress(RunFailed):
-                        self.run("keys", "release", "--config", config, "--reason", "gameday")
+                    self._release_keys(str(self.files.yaml_of(f"kme-{role}")))
             finally:
                 for role in ROLES:
                     self.start(role)
 
         return honest
+
+    def _release_keys(self, config: str) -> None:
+        """The verdict on everything that is suspended at a KME: it is good."""
+        standing = json.loads(self.run("keys", "status", "--config", config, "--json"))
+        for each in standing["suspensions"]:
+            name = each["suspension_id"]
+            self.run("keys", "release", name, "--config", config, "--reason", "gameday")
 
     def _expire(self, role: str) -> Callable[[], None]:
         valid = (self.files.folder / f"{role}.crt").read_bytes()

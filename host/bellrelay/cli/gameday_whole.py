@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from bellrelay.cli.gameday_delivery import deliver_everything
-from bellrelay.cli.gameday_files import RELAYS, SHAPES, GamedayShape, write_files
+from bellrelay.cli.gameday_delivery import KEY_BITS, deliver_everything
+from bellrelay.cli.gameday_files import (
+    REFILL_SHARE,
+    RELAYS,
+    SHAPES,
+    GamedayShape,
+    write_files,
+)
 from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.gameday_system import GamedaySystem, running_system
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed
 from bellrelay.control.gameday_report import GamedayReport
-from bellrelay.control.gameday_run import Outcome, run_scenario
+from bellrelay.control.gameday_run import Ledger, Outcome, run_scenario
 from bellrelay.control.gameday_scenario import Scenario, by_runbook
 from bellrelay.control.gameday_timeline import Blocks, Timeline
 
-__all__ = ["run_gameday"]
+__all__ = ["run_gameday", "wrong_with"]
 
 _TAKEN_S = 20.0
 _LEARN_S = 30.0
@@ -52,10 +59,20 @@ def run_gameday(
     RunFailed
         The system does not start.
     """
-    groups = [list(scenarios)] if together else [[one] for one in scenarios]
-    shape = SHAPES[board] if pages is None else replace(SHAPES[board], by_itself=False)
-    parts = [_in_one_system(group, shape, inject, tell, pages) for group in groups]
+    groups = _by_link(scenarios) if together else [[one] for one in scenarios]
+    parts = []
+    for group in groups:
+        shape = replace(SHAPES[board, group[0].link], by_itself=pages is None)
+        parts.append(_in_one_system(group, shape, inject, tell, pages))
     return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+def _by_link(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
+    """Those that can share a system, in their order."""
+    groups: dict[str, list[Scenario]] = {}
+    for scenario in scenarios:
+        groups.setdefault(scenario.link, []).append(scenario)
+    return list(groups.values())
 
 
 def _in_one_system(
@@ -81,19 +98,41 @@ def _in_one_system(
                 outcomes.append(run_scenario(scenario, system, tell, inject=inject))
                 tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")
             delivered = None
+            finished = system.ledger()
             try:
                 failures += _all_taken(system)
                 delivered = deliver_everything(files)
             except RunFailed as error:
                 failures.append(str(error))
-            if delivered is not None and not (delivered["equal"] and delivered["once"]):
-                failures.append(f"keys were not delivered as they must be: {delivered}")
+            if delivered is not None:
+                # People may have revoked some.
+                least = _keys_of(finished) if pages is None else 1
+                most = _keys_of(system.ledger())
+                failures += wrong_with(delivered, least, most)
             timeline = Timeline(RELAYS, system.samples, _blocks(system))
             link_s = system.look().link_s
     wall_s = time.monotonic() - begin
     return GamedayReport(
         shape.board, outcomes, wall_s, link_s, timeline, delivered, failures=failures
     )
+
+
+def _keys_of(ledger: Ledger) -> int:
+    """That finished blocks make, less what the endpoints keep of each."""
+    free = (n - int(n * REFILL_SHARE) // 16 * 16 for n in ledger.alice.values())
+    return sum(bits // KEY_BITS for bits in free)
+
+
+def wrong_with(delivered: Mapping[str, Any], least: int, most: int) -> list[str]:
+    """What is not as it must be: all keys, once each, the same on both sides.
+
+    least, most: keys that there were before they were fetched, and after that.
+    """
+    if not (delivered["equal"] and delivered["once"]):
+        return [f"keys were not delivered as they must be: {delivered}"]
+    if not max(least, 1) <= delivered["keys"] <= most:
+        return [f"{delivered['keys']} keys were delivered; finished blocks make {least} to {most}"]
+    return []
 
 
 def _all_taken(system: GamedaySystem) -> list[str]:

@@ -75,10 +75,12 @@ class Rehearsed(Protocol):
     """The system under rehearsal.
 
     patience : wall time may pass so much quicker than link time; a step that takes longer has
-    failed.
+    failed. settled_s : the watch believes counts so long after light came to a relay, or the watch
+    was started.
     """
 
     patience: float
+    settled_s: float
 
     def look(self) -> Sight:
         """What is seen now."""
@@ -430,7 +432,9 @@ class _Run:
     def _healthy(self, sight: Sight, step: Healthy) -> dict[str, Any] | None:
         if self._cleared(sight) is None or self._system.made(self._state.since_ns) < step.keys:
             return None
-        return {"blocks": step.keys} if all(_watches(sight, role) for role in ROLES) else None
+        settled_s = self._system.settled_s
+        watched = all(_watches(sight, role, settled_s) for role in ROLES)
+        return {"blocks": step.keys} if watched else None
 
     def _cleared(self, sight: Sight) -> dict[str, Any] | None:
         """No fault of the link by the active relay; of relays that wait, none is asked."""
@@ -479,17 +483,15 @@ class _Run:
 
 _SLOW = 20.0
 _LIGHT = 50
-_SETTLED_S = 12.0
-"""The watch believes counts some seconds after light came to a relay, or it was started."""
 
 
-def _watches(sight: Sight, role: str) -> bool:
+def _watches(sight: Sight, role: str, settled_s: float) -> bool:
     """Whether an endpoint's watch knows what is usual, and looks at the light."""
     watched = (sight.faults(role).get("relays") or {}).get(sight.active) or {}
     since_ns = (sight.endpoints[role].get("relays") or {}).get("since_utc_ns")
-    settled = since_ns is None or sight.utc_ns - since_ns > _SETTLED_S * 1e9
+    settled = since_ns is None or sight.utc_ns - since_ns > settled_s * 1e9
     known = (watched.get("baseline") or {}).get("state") == "known"
-    return known and settled and float(watched.get("link_time_s", 0.0)) > _SETTLED_S
+    return known and settled and float(watched.get("link_time_s", 0.0)) > settled_s
 
 
 def _all_answer(sight: Sight) -> dict[str, Any] | None:

@@ -259,6 +259,12 @@ class Scenario(FileModel):
         description="after all others where several share a system: what it leaves takes minutes "
         "to settle",
     )
+    link: Literal["bright", "dim"] = Field(
+        default="bright",
+        description="`bright`: arms lose next to nothing, so that short blocks make key; `dim`: "
+        "they may bring more light than the detectors can follow. Scenarios of different links "
+        "share no system",
+    )
     steps: tuple[Step, ...] = Field(min_length=1, description="in this order")
 
     def faults(self) -> list[tuple[str, object, str]]:

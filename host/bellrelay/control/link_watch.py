@@ -94,7 +94,12 @@ class LinkWatch:
         file = None if self._settings.baseline is None else BaselineFile(self._settings.baseline)
         for relay_id in self._relay_ids(daemon):
             self._relays[relay_id] = RelayWatch(
-                relay_id, self._config.block.slots, file, self._settings.learn_s, self._actions
+                relay_id,
+                self._config.block.slots,
+                file,
+                self._settings.learn_s,
+                self._settings.settle_s,
+                self._actions,
             )
         try:
             async with self._asker:

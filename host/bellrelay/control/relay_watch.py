@@ -23,8 +23,6 @@ __all__ = ["Carrier", "Left", "RelayWatch"]
 
 _log = structlog.get_logger(__name__)
 
-_SETTLE_S = 10.0
-"""After light was directed to a relay: until its counts are those of this light."""
 _LEAVES = (Action.FAIL_OVER, Action.CONTAIN)
 
 
@@ -76,6 +74,8 @@ class RelayWatch:
         Where the baseline is; None: there is none, and it is not learnt.
     learn_s
         Link time that a baseline is learnt from.
+    settle_s
+        Link time after light was directed to the relay, until its counts are those of this light.
     carrier
         Carries out what is ordered while the relay is active.
     """
@@ -86,6 +86,7 @@ class RelayWatch:
         block_slots: int,
         file: BaselineFile | None,
         learn_s: float,
+        settle_s: float,
         carrier: Carrier,
     ) -> None:
         self.relay_id = relay_id
@@ -95,6 +96,7 @@ class RelayWatch:
         self._observer = LinkObserver(relay_id, block_slots)
         self._file = file
         self._learn_s = learn_s
+        self._settle_s = settle_s
         self._actuator = _OfRelay(carrier, relay_id, lambda: self.active)
         self._since_s = 0.0
         self._disturbed_s = -math.inf
@@ -169,7 +171,7 @@ class RelayWatch:
                 # Light that is moved on purpose, and blocks that have it in them, tell nothing.
                 self._since_s = self._disturbed_s = part.time_s
             part = without_blocks_before(part, self._disturbed_s)
-            if part.time_s - self._since_s > _SETTLE_S:
+            if part.time_s - self._since_s > self._settle_s:
                 lit.append(whole)
             else:
                 part = without_light(part)

@@ -518,6 +518,10 @@ class WatchSettings(Model):
     learn_s: Annotated[float, between(10.0, 86400.0, "s of link time")] = Field(
         default=600.0, description="time without a fault that a baseline is learnt from"
     )
+    settle_s: Annotated[float, between(1.0, 600.0, "s of link time")] = Field(
+        default=10.0,
+        description="after light was directed to a relay: so long its counts are not believed",
+    )
     laser: LaserSettings | None = None
     actions: WatchActions = WatchActions()
     recalibrate: tuple[str, ...] = Field(
@@ -664,10 +668,10 @@ class EndpointConfig(FileModel):
         out: list[tuple[str, object, str]] = []
         kinds = {} if self.monitors is None else {n: m.kind for n, m in self.monitors.each.items()}
         laser = self.watch.laser if self.watch is not None else None
-        if laser is not None and laser.monitor is not None:
-            if kinds.get(laser.monitor) not in ("wavelength", "spectrum"):
-                need = "one of monitors.each, of wavelength or spectrum"
-                out.append(("watch.laser.monitor", laser.monitor, need))
+        named = None if laser is None else laser.monitor
+        if named is not None and kinds.get(named) not in ("wavelength", "spectrum"):
+            need = "one of monitors.each, of wavelength or spectrum"
+            out.append(("watch.laser.monitor", named, need))
         if self.intensity_monitor.input == "monitors":
             if "intensity" not in kinds.values():
                 need = "file, source or none without a monitor of intensity in monitors.each"
