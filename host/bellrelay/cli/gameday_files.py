@@ -138,8 +138,6 @@ class GamedayShape:
         }
 
 
-_DIM = {"eta": 0.45, "dead_slots": 1.8}
-"""Twice the light makes detectors blind for every second slot."""
 _GATEWARE = GamedayShape(
     board="gateware",
     slot_period_ps=25_000,
@@ -154,13 +152,17 @@ _GATEWARE = GamedayShape(
     silence_s=15.0,
     patience=40.0,
 )
+_EVENT_DIM = GamedayShape(slot_period_ps=250_000, block_slots=16_000_000, eta=0.45, dead_slots=1.8)
 SHAPES = {
     ("event", "bright"): GamedayShape(),
-    ("event", "dim"): GamedayShape(slot_period_ps=250_000, block_slots=16_000_000, **_DIM),
+    ("event", "dim"): _EVENT_DIM,
     ("gateware", "bright"): _GATEWARE,
-    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=10_000, block_slots=12_000_000, **_DIM),
+    ("gateware", "dim"): replace(
+        _GATEWARE, clock_period_ps=10_000, block_slots=12_000_000, eta=0.45, dead_slots=1.8
+    ),
 }
-"""By board and link."""
+"""By board and link. Twice the light of a dim one makes its detectors blind for every second slot.
+"""
 
 
 @dataclass
