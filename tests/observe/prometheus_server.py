@@ -15,7 +15,9 @@ START_S = 60.0
 class PrometheusServer:
     """A context; `config`: of prometheus.yml. `agent`: scrapes and sends on, keeps nothing else."""
 
-    def __init__(self, program, folder, config, port, *, agent=False, receives=False):
+    def __init__(
+        self, program, folder, config, port, *, agent=False, receives=False, retention=None
+    ):
         folder.mkdir(exist_ok=True)
         self.url = f"http://127.0.0.1:{port}"
         self._log = folder / "prometheus.log"
@@ -26,6 +28,8 @@ class PrometheusServer:
             self._command += ["--enable-feature=agent", f"--storage.agent.path={folder / 'wal'}"]
         else:
             self._command.append(f"--storage.tsdb.path={folder / 'data'}")
+        if retention is not None:
+            self._command.append(f"--storage.tsdb.retention.time={retention}")
         if receives:
             self._command.append("--web.enable-remote-write-receiver")
         self._process = None

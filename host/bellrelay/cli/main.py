@@ -41,6 +41,7 @@ VERBS = (
     Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
     Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
+    Verb("status", "Who is up, what is wrong, which objectives are kept; a view, reports."),
     Verb("calibrate", "Calibration steps of a relay, their records, and what takes them back."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("gameday", "Faults are rehearsed on a simulated link, and what is done about them."),

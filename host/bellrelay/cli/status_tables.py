@@ -82,24 +82,24 @@ def print_slos(status: SloStatus, console: Console) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title="Objectives", title_justify="left")
-    table.add_column("Objective", overflow="fold")
-    table.add_column("Of", overflow="fold")
-    for name in ("Target", "Reached", "Budget left", *(f"Burn {w}" for w in status.windows)):
-        table.add_column(name, justify="right")
+    table = Table(title=f"Objectives over {status.window}", title_justify="left")
+    table.add_column("Objective, and of whom", overflow="fold")
+    for name in ("Target", "Reached", "Budget left"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("Burns, times too fast", overflow="fold")
     table.add_column("Recorded", justify="right")
     for r in status.readings:
         style = "" if r.kept else "red"
         left = _NO_DATA if r.budget_left is None else f"{100 * r.budget_left:.1f} %"
         reached = _NO_DATA if r.reached is None else _percent(r.reached)
-        burns = [r.burn(window) for window in status.windows]
+        burns = [(window, r.burn(window)) for window in status.windows]
         table.add_row(
-            r.slo.name,
-            ", ".join(r.labels.values()) or "nobody",
-            f"{_percent(r.slo.target)} in {r.window}",
+            Text(r.slo.name, style="bold")
+            + Text(f"\n{', '.join(r.labels.values()) or 'nobody'}", style="dim"),
+            _percent(r.slo.target),
             Text(reached, style=style),
             Text(left, style=style),
-            *("-" if burn is None else f"{burn:.2f}" for burn in burns),
+            ", ".join(f"{w} {'-' if burn is None else f'{burn:.1f}'}" for w, burn in burns),
             f"{100 * r.recorded:.0f} %",
         )
     console.print(table)
@@ -127,7 +127,7 @@ def _unkept(readings: Sequence[SloReading]) -> list[str]:
             continue
         of = ", ".join(r.labels.values()) or "nobody"
         what = "no data" if r.budget_left is None else "its error budget is spent"
-        out.append(f"{r.slo.name} of {of}: {what}. Runbook: {r.slo.runbook}")
+        out.append(f"{r.slo.name} of {of}: {what}. Runbook: {r.runbook}")
     return out
 
 

@@ -42,9 +42,9 @@ class FiringAlert:
 class SloReading:
     """An objective, of one relay, link or KME.
 
-    labels : whose it is; empty where nobody has any. errors : share of what was bad, by window;
-    windows without data are not there. budget_left : None: no data. recorded : share of the
-    SLO's window of which there is a record.
+    window : of its budget. labels : whose it is; empty where nobody has any. errors : share of what
+    was bad, by window; windows without data are not there. budget_left : None: no data. recorded :
+    share of the SLO's window of which there is a record. runbook : address of its page.
     """
 
     slo: Slo
@@ -53,6 +53,7 @@ class SloReading:
     errors: Mapping[str, float]
     budget_left: float | None
     recorded: float
+    runbook: str
 
     @property
     def reached(self) -> float | None:
@@ -79,8 +80,13 @@ class SloReading:
 
 @dataclass(frozen=True)
 class SloStatus:
-    """All objectives, what burns, and what fires. failed : rules that end in an error, and why."""
+    """All objectives, what burns, and what fires.
 
+    window : over which budgets are spent. windows : in which burn rates are looked at, shortest
+    first. failed : rules that end in an error, and why.
+    """
+
+    window: str
     readings: Sequence[SloReading]
     windows: Sequence[str]
     alerts: Sequence[FiringAlert]
@@ -106,7 +112,7 @@ class SloStatus:
                     "burn": {w: r.burn(w) for w in self.windows},
                     "recorded": r.recorded,
                     "kept": r.kept,
-                    "runbook": r.slo.runbook,
+                    "runbook": r.runbook,
                 }
                 for r in self.readings
             ],
@@ -139,7 +145,7 @@ async def slo_status(api: PrometheusApi, file: SloFile) -> SloStatus:
     )
     windows = sorted({w for b in file.burn for w in (b.short, b.long)}, key=seconds)
     readings = [r for slo in file.slos for r in _readings(file, slo, found, counts)]
-    return SloStatus(readings, windows, firing_of(groups), _failed(groups))
+    return SloStatus(file.window, readings, windows, firing_of(groups), _failed(groups))
 
 
 def firing_of(groups: Sequence[Mapping[str, Any]]) -> list[FiringAlert]:
@@ -226,9 +232,10 @@ def _readings(
         for s in counts
         if s.labels.get("slo") == slo.name
     }
+    runbook = f"{file.runbooks}{slo.runbook}.md"
     keys = sorted(errors.keys() | left.keys() | recorded.keys())
     if not keys:
-        return [SloReading(slo, file.window, {}, {}, None, 0.0)]
+        return [SloReading(slo, file.window, {}, {}, None, 0.0, runbook)]
     return [
         SloReading(
             slo,
@@ -237,6 +244,7 @@ def _readings(
             errors.get(key, {}),
             left.get(key),
             recorded.get(key, 0.0),
+            runbook,
         )
         for key in keys
     ]
