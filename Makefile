@@ -15,7 +15,7 @@ endif
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint soak proofs bench boards docs clean check-machine
+.PHONY: help venv run test lint soak proofs bench boards docs docs-figures clean check-machine
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1 - \2/p' $(firstword $(MAKEFILE_LIST))
@@ -48,6 +48,10 @@ boards: $(VENV)/.installed-boards  ## bitstreams of all boards, with their gates
 docs: $(VENV)/.installed-docs  ## the pages as a site in build/docs, every warning an error
 	$(BIN)/sphinx-build -W -n --keep-going -q docs build/docs
 	@echo "open build/docs/index.html"
+
+docs-figures: $(VENV)/.installed-dev  ## the pictures of the page on physics anew
+	$(BIN)/python docs/figures.py
+	$(BIN)/bellrelay keyrate deploy/link.example.yaml --scan distance --range 0 150 10 --plot docs/figures/rates.png
 
 venv: $(VENV)/.installed-dev  ## the virtual environment with all that development needs
 

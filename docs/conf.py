@@ -39,6 +39,8 @@ myst_dmath_double_inline = False
 # Nothing is fetched by a reader's browser from elsewhere.
 html_theme = "furo"
 html_math_renderer = "mathml"
+html_static_path = ["_sphinx/static"]
+html_css_files = ["formulae.css"]
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False

@@ -1,7 +1,7 @@
 """Privacy amplification: the Toeplitz hash that makes a short secret key of a long corrected one.
 
 ``y = T x`` over GF(2) with ``T[i][j] = seed[(i - j) mod (n + m - 1)]``: a 2-universal family
-(H. Krawczyk, EUROCRYPT 1994), so that the leftover hash lemma applies with a seed that is uniform
+(H. Krawczyk, CRYPTO 1994), so that the leftover hash lemma applies with a seed that is uniform
 and independent of x. The seed is public, of n + m - 1 bits, drawn once the corrected key is fixed,
 and never used again. The whole block is hashed at once: a part of it has no bound of its own.
 
