@@ -11,10 +11,13 @@ import urllib.request
 import pytest
 import yaml
 
+from bellrelay.cli.run_certificates import expire_certificate
 from bellrelay.cli.run_endpoints import prepare_endpoints
 from bellrelay.cli.run_processes import free_port
+from bellrelay.distill.reconcile.engine import Role
 from bellrelay.endpoint.block import Cause
 from bellrelay.endpoint.block_store import BlockStore
+from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay_sim.link import SimulatedLink
 
 
@@ -77,6 +80,48 @@ def test_a_certificate_that_is_not_there(folder):
     result = endpoint(folder, "--check")
     assert result.returncode == 3
     assert "peer.tls" in result.stderr
+
+
+def test_a_certificate_that_has_expired(folder):
+    expire_certificate(folder, "alice")
+    result = endpoint(folder, "--check")
+    assert result.returncode == 3
+    assert "peer.tls.certificate" in result.stderr
+    assert "has not expired" in result.stderr
+
+
+def test_a_check_leaves_an_endpoint_that_runs_alone(folder):
+    pool = KeyPool(folder / "alice.pool", Role.ALICE)
+    try:
+        result = endpoint(folder, "--check", "--json")
+    finally:
+        pool.close()
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["pool_bits"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--act", "dance", "--why", "x"], 3, "allowed: re-sync, throttle"),
+        (["--act", "throttle"], 3, "--why"),
+        (["--act", "contain", "--why", "x"], 3, "--relay"),
+        (["--take-back", "contain", "--why", "x"], 3, "allowed: throttle"),
+        (["--act", "throttle", "--why", "x"], 4, "alice.blocks/control"),
+        (["--take-back", "throttle", "--why", "x"], 4, "alice.blocks/control"),
+        (["--new-baseline"], 4, "alice.blocks/control"),
+    ],
+)
+def test_what_is_no_order_is_named(folder, words, code, said):
+    change(folder, watch={})
+    result = endpoint(folder, *words)
+    assert result.returncode == code
+    assert said in result.stderr
+
+
+def test_an_order_needs_a_watch(folder):
+    result = endpoint(folder, "--new-baseline")
+    assert (result.returncode, "watch" in result.stderr) == (3, True)
 
 
 def test_a_pool_of_a_secret(folder):

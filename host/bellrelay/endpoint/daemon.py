@@ -43,7 +43,7 @@ from .config import EndpointConfig, RelaySettings
 from .control_socket import ControlSocket, Order, socket_path
 from .declared_sender import DeclaredSender
 from .directions import Directions
-from .key_pool import KeyPool, KeyPoolError, Reserve
+from .key_pool import KeyPool, KeyPoolBusy, KeyPoolError, Reserve
 from .ladder_schedule import LadderSchedule
 from .metrics import endpoint_metrics
 from .parameter_plan import ParameterPlan
@@ -443,6 +443,11 @@ class EndpointDaemon:
 def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
     """Look at everything that a configuration names on this machine, without a network.
 
+    Returns
+    -------
+    dict
+        `pool_bits` is None while an endpoint uses the pool.
+
     Raises
     ------
     ConfigError, KeyPoolError, OSError
@@ -462,10 +467,13 @@ def check_endpoint(config: EndpointConfig) -> dict[str, Any]:
         from .cluster.begin import check_cluster
 
         check_cluster(config, config.cluster)
-    pool = KeyPool(config.key_pool.file, Role(config.role))
     try:
+        pool = KeyPool(config.key_pool.file, Role(config.role))
+    except KeyPoolBusy:
+        # The endpoint runs: it says itself what is left, and goes on.
+        bits = None
+    else:
         bits = 8 * pool.status().send_left
-    finally:
         pool.close()
     return {
         "endpoint_id": config.endpoint_id,
