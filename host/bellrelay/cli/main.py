@@ -38,6 +38,7 @@ VERBS = (
     Verb("relay", "The daemon: read a board, log its announcements, serve them."),
     Verb("endpoint", "The daemon of Alice or Bob: announcements in, keys out."),
     Verb("cluster", "Machines that compute for one endpoint: key, scheduler, worker."),
+    Verb("nats", "What a NATS broker needs for announcements: streams, permissions of its users."),
     Verb("kme", "The daemon beside an endpoint: its keys to applications, ETSI GS QKD 014."),
     Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
@@ -46,6 +47,7 @@ VERBS = (
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("gameday", "Faults are rehearsed on a simulated link, and what is done about them."),
     Verb("plan", "Options for a network: key of every pair, cost and work."),
+    Verb("network", "How much a network carries, what is full first, and what to add."),
     Verb("tags", "Recorded time tags: info, convert, histogram, coincidences, Bell outcomes."),
 )
 

@@ -35,12 +35,12 @@ def broker_context(settings: BrokerServers) -> ssl.SSLContext | None:
     Raises
     ------
     OSError
-        A certificate or key that cannot be read, or nats-py is not installed.
+        A certificate or key that cannot be read.
+    ModuleNotFoundError
+        nats-py is not installed.
     """
-    try:
-        import nats  # noqa: F401 - whether it is there
-    except ImportError:
-        raise OSError("nats-py is not installed: pip install 'bellrelay[cluster]'") from None
+    import nats  # noqa: F401 - whether it is there
+
     return None if settings.tls is None else client_context(*settings.tls.files)
 
 
@@ -52,11 +52,13 @@ class Broker:
     Attributes
     ----------
     client : nats.aio.client.Client
+    complaint : str
+        What the broker said last that it does not allow, or what broke.
     """
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self._complaint = ""
+        self.complaint = ""
 
     @classmethod
     async def connect(
@@ -111,7 +113,7 @@ class Broker:
         return broker
 
     async def _complains(self, error: Exception) -> None:
-        self._complaint = str(error).removeprefix("nats: ") or type(error).__name__
+        self.complaint = str(error).removeprefix("nats: ") or type(error).__name__
 
     @contextlib.contextmanager
     def faults(self) -> Iterator[None]:
@@ -124,7 +126,7 @@ class Broker:
             if isinstance(error, BrokerUnavailable):
                 raise
             why = str(error).removeprefix("nats: ") or type(error).__name__
-            said = self._complaint if self._complaint not in why else ""
+            said = self.complaint if self.complaint not in why else ""
             raise BrokerUnavailable(f"{why} ({said})" if said else why) from error
 
     async def close(self) -> None:

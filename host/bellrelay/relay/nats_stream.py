@@ -1,0 +1,59 @@
+"""The stream that a relay publishes to, made by who administers the broker: no relay may."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bellrelay.service.nats_connection import Broker, broker_context
+from bellrelay.settings.nats import BrokerServers
+
+from .nats_batch import subject_of
+from .nats_permissions import ADMINISTRATOR
+from .nats_settings import NatsRetention
+
+__all__ = ["make_stream"]
+
+_API_S = 10.0
+
+
+async def make_stream(servers: BrokerServers, stream: str, retention: NatsRetention) -> Any:
+    """Make the stream, or give the one that is there this retention; its state.
+
+    Parameters
+    ----------
+    servers
+        With an administrator's certificate.
+
+    Raises
+    ------
+    BrokerUnavailable
+        The broker does not answer, or refuses.
+    OSError
+        A certificate or key that cannot be read.
+    """
+    from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+    from nats.js.errors import NotFoundError
+
+    config = StreamConfig(
+        name=stream,
+        subjects=[subject_of(stream)],
+        retention=RetentionPolicy.LIMITS,
+        discard=DiscardPolicy.OLD,
+        storage=StorageType.FILE,
+        max_bytes=retention.mb << 20,
+        max_age=retention.hours * 3600.0,
+        num_replicas=retention.replicas,
+        duplicate_window=min(retention.duplicates_s, retention.hours * 3600.0 or 1e9),
+        deny_delete=True,
+    )
+    broker = await Broker.connect(servers, broker_context(servers), ADMINISTRATOR)
+    try:
+        js = broker.client.jsm(timeout=_API_S)
+        with broker.faults():
+            try:
+                await js.stream_info(stream)
+            except NotFoundError:
+                return await js.add_stream(config)
+            return await js.update_stream(config)
+    finally:
+        await broker.close()
