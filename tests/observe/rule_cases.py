@@ -218,6 +218,32 @@ GAUGES = {
         20,
         "0.0004",
     ),
+    "MonitorStale": Alert(
+        [_flat('bellrelay_monitor_stale{relay="r", monitor="arm-a"}', 1)],
+        [_flat('bellrelay_monitor_stale{relay="r", monitor="arm-a"}', 0)],
+        {**RELAY, "monitor": "arm-a"},
+        10,
+        "1",
+    ),
+    "MonitorLimits": Alert(
+        [
+            _flat(
+                'bellrelay_monitor_beyond_limits{link="l", endpoint="a", monitor="laser", '
+                'quantity="linewidth_ghz"}',
+                1,
+            )
+        ],
+        [
+            _flat(
+                'bellrelay_monitor_beyond_limits{link="l", endpoint="a", monitor="laser", '
+                'quantity="linewidth_ghz"}',
+                0,
+            )
+        ],
+        {**ENDPOINT, "monitor": "laser", "quantity": "linewidth_ghz"},
+        10,
+        "1",
+    ),
     "EventsLost": Alert(
         [('bellrelay_link_lost_total{relay="r", what="frames"}', "0+1x60")],
         [('bellrelay_link_lost_total{relay="r", what="frames"}', "7+0x60")],

@@ -37,6 +37,28 @@ def add_bridge(files):
         path.write_text(yaml.safe_dump(values))
 
 
+def add_monitors(files):
+    """A power meter, a spectrum analyser and a thermometer at the first relay; gives their file."""
+    readings = files.folder / "monitors.txt"
+    readings.touch()
+    path = files.yaml_of(RELAYS[0])
+    values = yaml.safe_load(path.read_text())
+    kinds = {"arm-a": "power", "laser": "spectrum", "rack": "temperature"}
+    each = {name: {"kind": kind} for name, kind in kinds.items()}
+    each["laser"]["limits"] = {"suppression_db": [30, None]}
+    values["monitors"] = {"files": [str(readings)], "each": each}
+    path.write_text(yaml.safe_dump(values))
+    return readings
+
+
+def measure(readings):
+    """Every monitor says one line."""
+    spectrum = "1550.0:-60,1550.1:-3,1550.2:0,1550.3:-4,1550.4:-60,1550.5:-42,1550.6:-60"
+    with readings.open("a") as file:
+        file.write(f"arm-a power -42 dBm\nlaser spectrum {spectrum} nm:dBm\n")
+        file.write("rack temperature 21.5 C\nrack pressure 1013 hPa\n")
+
+
 def scrape_config(files):
     """As deploy/prometheus/prometheus.example.yml has it, for the daemons of a run."""
     example = yaml.safe_load((DEPLOY / "prometheus.example.yml").read_text())
@@ -69,6 +91,7 @@ def test_every_query_of_every_dashboard_finds_data_in_a_run(tmp_path, requires_p
     # Recorded every two seconds, so that nobody waits half a minute for each step.
     (server / "rules.yml").write_text(rules.replace("interval: 30s", "interval: 2s"))
     add_bridge(files)
+    readings = add_monitors(files)
     queries = {q.expr for page in DASHBOARDS for p in page.panels for q in p.queries}
     healthy = queries - set(ALARMS)
     assert queries > healthy
@@ -86,6 +109,7 @@ def test_every_query_of_every_dashboard_finds_data_in_a_run(tmp_path, requires_p
             assert time.monotonic() < stop, missing
             # Applications ask now and then.
             deliver_everything(files)
+            measure(readings)
             time.sleep(2.0)
         assert set(prometheus.targets().values()) == {"up"}
         # What says that something is broken is silent in a healthy run.

@@ -196,10 +196,10 @@ def _companions(settings: EndpointConfig) -> list[EndpointCompanion]:
         from bellrelay.control.link_watch import LinkWatch
 
         companions.append(LinkWatch(settings))
-        if settings.watch.laser is not None:
-            from bellrelay.control.laser_watch import LaserWatch
+    if settings.monitors is not None or (settings.watch and settings.watch.laser):
+        from bellrelay.cli.endpoint_monitors import monitor_companions
 
-            companions.append(LaserWatch(settings))
+        companions += monitor_companions(settings)
     from bellrelay.control.interference import Interference
 
     companions.append(Interference())

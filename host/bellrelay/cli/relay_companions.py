@@ -48,6 +48,10 @@ def relay_companions(
 
             limits = TimeTrialLimits(60.0 * config.calibration.trial_minutes)
             companions.append(SettingsTrial(settings, limits))
+    if config.monitors is not None:
+        from bellrelay.observe.monitors import Monitors
+
+        companions.append(Monitors(config.monitors))
     page = None
     if view or config.view is not None:
         from bellrelay.observe.live_view import LiveView

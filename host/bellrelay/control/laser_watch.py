@@ -1,8 +1,9 @@
-"""The frequency of a sender's laser, where the laboratory measures it: companion `lab`."""
+"""The frequency of a sender's laser, as the laboratory or a monitor has it: companion `lab`."""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -46,14 +47,24 @@ class LaserWatch:
     def __init__(self, config: EndpointConfig) -> None:
         assert config.watch is not None
         assert config.watch.laser is not None
-        self._laser: Laser = Lab(config, config.lab).device(config.watch.laser.device, Laser)
+        device = config.watch.laser.device
+        self._laser: Laser | None = (
+            None if device is None else Lab(config, config.lab).device(device, Laser)
+        )
         self._ghz = config.watch.laser.ghz
         self._offsets: deque[float] = deque(maxlen=_KEPT)
         self._measured = 0
+        self._lock = threading.Lock()
         self._why = ""
 
     async def run(self, daemon: EndpointDaemon) -> None:
-        """Read, until it is cancelled. A reading that fails is told, and ends nothing."""
+        """Read, until it is cancelled. A reading that fails is told, and ends nothing.
+
+        Where a monitor measures, whoever has its readings calls :meth:`take`.
+        """
+        if self._laser is None:
+            await asyncio.Event().wait()
+            return
         while True:
             try:
                 self.take(await asyncio.to_thread(self._laser.frequency_hz))
@@ -65,17 +76,20 @@ class LaserWatch:
             await asyncio.sleep(_EVERY_S)
 
     def take(self, frequency_hz: float) -> None:
-        """A reading."""
-        self._offsets.append(frequency_hz * 1e-9 - self._ghz)
-        self._measured += 1
+        """A reading; any thread."""
+        with self._lock:
+            self._offsets.append(frequency_hz * 1e-9 - self._ghz)
+            self._measured += 1
 
     def status(self) -> Mapping[str, Any]:
         """Plain types. laser_ghz: against where it belongs, with the error of one reading."""
-        told: dict[str, Any] = {"measured": self._measured, "laser_ghz": None, "why": self._why}
-        if len(self._offsets) > 2:
+        with self._lock:
+            measured, offsets = self._measured, list(self._offsets)
+        told: dict[str, Any] = {"measured": measured, "laser_ghz": None, "why": self._why}
+        if len(offsets) > 2:
             # Of neighbours: a drift must not pass for noise.
-            noise = float(np.std(np.diff(np.array(self._offsets)))) / 2.0**0.5
-            told["laser_ghz"] = {"value": self._offsets[-1], "sigma": max(noise, _LEAST_GHZ)}
+            noise = float(np.std(np.diff(np.array(offsets)))) / 2.0**0.5
+            told["laser_ghz"] = {"value": offsets[-1], "sigma": max(noise, _LEAST_GHZ)}
         return told
 
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:

@@ -20,7 +20,7 @@ from bellrelay.service.followed_file import FollowedFile
 
 from .source_log import Reading
 
-__all__ = ["ReadingsFile", "format_reading", "parse_reading"]
+__all__ = ["ReadingsFile", "format_reading", "parse_reading", "reading_of"]
 
 _FROM_END = 16 << 20
 """Of a file that is there already, so much is read: a block may have been sent some time ago."""
@@ -42,15 +42,18 @@ def parse_reading(line: str) -> Reading | None:
     if not 3 <= len(fields) <= 5:
         raise ValueError(f"{len(fields)} fields, not 3 to 5")
     time_ns, setting, *numbers = fields[:4]
+    mean, *variance = map(float, numbers)
     ladder = fields[4] if len(fields) == 5 else ""
+    return reading_of(int(time_ns), setting, mean, variance[0] if variance else 0.0, ladder)
+
+
+def reading_of(time_ns: int, setting: str, mean: float, variance: float, ladder: str) -> Reading:
+    """A reading by the name of its setting. ValueError: setting or ladder have no such name."""
     if ladder and not _LADDER.fullmatch(ladder):
         raise ValueError(f"{ladder!r} is no name of a ladder")
     if setting not in SETTINGS:
         raise ValueError(f"setting {setting!r}, not one of {', '.join(SETTINGS)}")
-    mean, *variance = map(float, numbers)
-    return Reading(
-        int(time_ns), SETTINGS.index(setting), mean, variance[0] if variance else 0.0, ladder
-    )
+    return Reading(time_ns, SETTINGS.index(setting), mean, variance, ladder)
 
 
 def format_reading(reading: Reading) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Iterable
 from typing import Any
 
 from bellrelay.distill.ladder import Ladder
@@ -15,6 +17,8 @@ from .intensity_monitor import IntensityFault, IntensityMonitor, SettingState
 from .source_log import Reading
 
 __all__ = ["IntensityWatch"]
+
+_MOST_OFFERED = 1_000_000
 
 
 class IntensityWatch:
@@ -41,6 +45,8 @@ class IntensityWatch:
         self._ladder = ladder
         self._file = ReadingsFile(settings.file) if settings.file is not None else None
         self._source: CheckedSource | None = None
+        self._lock = threading.Lock()
+        self._offered: list[Reading] = []
         self._others: dict[str, IntensityMonitor] = {}
 
     def expect(self, ladder: Ladder, allowed: float) -> None:
@@ -53,6 +59,17 @@ class IntensityWatch:
     def other_totals(self) -> dict[str, list[dict[str, Any]]]:
         """As :meth:`IntensityMonitor.totals`, of ladders sent beside the configured one."""
         return {name: monitor.totals() for name, monitor in self._others.items()}
+
+    def offer(self, readings: Iterable[Reading]) -> None:
+        """What a monitor has measured, for the next poll; any thread. Nothing but with that input.
+
+        Of what nobody takes for very long, the oldest go.
+        """
+        if self._settings.input != "monitors":
+            return
+        with self._lock:
+            self._offered += readings
+            del self._offered[:-_MOST_OFFERED]
 
     def attach(self, source: CheckedSource) -> None:
         """The source of the acquisition that is under way; it may bring readings."""
@@ -72,6 +89,9 @@ class IntensityWatch:
         readings: list[Reading] = []
         if self._file is not None:
             readings = self._file.read()
+        elif self._settings.input == "monitors":
+            with self._lock:
+                readings, self._offered = self._offered, []
         elif self._source is not None:
             readings = self._source.readings()
         else:

@@ -400,6 +400,66 @@ _DEBUG = DashboardPage(
             ),
         ),
         Row(
+            "Monitors",
+            (
+                Panel(
+                    "Optical power",
+                    "As power monitors of relays and endpoints have it; a gap: stale.",
+                    (_q("bellrelay_monitor_power_watts", "{{relay}}{{endpoint}} {{monitor}}"),),
+                    unit="watt",
+                ),
+                Panel(
+                    "Centre wavelength, nm",
+                    "In vacuum, of wavemeters and of the strongest line of spectra.",
+                    (
+                        _q(
+                            "bellrelay_monitor_wavelength_meters * 1e9",
+                            "{{relay}}{{endpoint}} {{monitor}}",
+                        ),
+                    ),
+                ),
+                Panel(
+                    "Line width",
+                    "Full width at half maximum, the instrument's resolution included.",
+                    (_q("bellrelay_monitor_linewidth_hertz", "{{relay}}{{endpoint}} {{monitor}}"),),
+                    unit="hertz",
+                ),
+                Panel(
+                    "Side-mode suppression",
+                    "Strongest line over the strongest mode beside it, where there is one.",
+                    (
+                        _q(
+                            "bellrelay_monitor_side_mode_suppression_decibels",
+                            "{{relay}}{{endpoint}} {{monitor}}",
+                        ),
+                    ),
+                    unit="dB",
+                ),
+                Panel(
+                    "Stale, or beyond limits",
+                    "1 while a monitor says nothing, or measures what lies outside its limits.",
+                    (
+                        _q("bellrelay_monitor_stale", "{{relay}}{{endpoint}} {{monitor}} stale"),
+                        _q(
+                            "bellrelay_monitor_beyond_limits",
+                            "{{relay}}{{endpoint}} {{monitor}} {{quantity}}",
+                        ),
+                    ),
+                    kind="state",
+                ),
+                Panel(
+                    "Lines refused",
+                    "Per minute, by cause.",
+                    (
+                        _q(
+                            "60 * rate(bellrelay_monitor_lines_refused_total[5m])",
+                            "{{relay}}{{endpoint}} {{cause}}",
+                        ),
+                    ),
+                ),
+            ),
+        ),
+        Row(
             "Key stores",
             (
                 Panel(
