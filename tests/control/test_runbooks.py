@@ -1,4 +1,7 @@
-"""Every fault has its page, and every command on it is one that there is."""
+"""Every fault and alert has its page, and every command on it is one that there is.
+
+That the commands do what the page says is shown in tests/cli/test_gameday_by_runbook.py.
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,15 @@ import pytest
 import typer
 import yaml
 
+from bellrelay.cli.exits import ExitCode
+from bellrelay.cli.gameday_operator import NAMES
 from bellrelay.cli.main import VERBS, build_app
 from bellrelay.control.calibration_steps import calibration_steps
 from bellrelay.control.daemon_hands import STEPS
 from bellrelay.control.fault_actions import Action
 from bellrelay.control.fault_signatures import FAULTS, UNEXPLAINED, Fault
+from bellrelay.control.gameday_scenario import DRILLS, SCENARIOS, load_scenario, scenarios_of
+from bellrelay.control.runbook_steps import commands_of, steps_of
 from bellrelay.endpoint.config import WatchSettings
 from bellrelay.observe.slo_file import load_slo_file
 
@@ -25,14 +32,22 @@ SLOS = load_slo_file(ROOT / "deploy/slo.yaml")
 ALERTED = {each.runbook for each in (*SLOS.slos, *SLOS.gauges)}
 ALERT_PAGES = sorted(ALERTED - {"README"} - {fault.name for fault in PAGES})
 """Pages of alerts that are on no fault of a link."""
+PLANNED = ("cold-start", "maintenance")
+"""Pages of what people begin by themselves."""
+OTHERWISE = "## If that was not it"
+"""A page may have it."""
 SECTIONS = [
     "## What it means",
     "## See it",
     "## Done by itself",
     "## Steps",
+    OTHERWISE,
     "## Over when",
     "## Escalate",
 ]
+ALL_PAGES = sorted({*(fault.name for fault in PAGES), *ALERT_PAGES, *PLANNED})
+README = (ROOT / "docs/runbooks/README.md").read_text()
+REHEARSED_BY_NONE = {"bridge-stands", "tag-key-short"}
 OTHERS = ("systemctl", "journalctl", "curl")
 UNITS = {path.name.partition("@")[0] for path in (ROOT / "deploy/systemd").glob("*.service")}
 
@@ -42,10 +57,20 @@ def page(fault: Fault) -> str:
 
 
 def commands(text: str) -> list[str]:
-    """Lines of the fenced shell blocks, continued ones joined."""
+    """As they are written; of pages that are not runbooks, lines of the fenced shell blocks."""
     blocks = re.findall(r"^ *```sh\n(.*?)^ *```", text, flags=re.MULTILINE | re.DOTALL)
+    if not blocks:
+        return [command.line for command in commands_of(text)]
     joined = "".join(blocks).replace("\\\n", " ")
     return [line.strip() for line in joined.splitlines() if line.strip()]
+
+
+def sections(text: str) -> list[str]:
+    """Headings of a page; those that it may do without are there."""
+    found = re.findall(r"^## .*$", text, flags=re.MULTILINE)
+    if OTHERWISE not in found:
+        found.insert(SECTIONS.index(OTHERWISE), OTHERWISE)
+    return found
 
 
 def complaint(line: str) -> str | None:
@@ -78,7 +103,7 @@ def complaint(line: str) -> str | None:
 def test_a_fault_has_its_page(fault: Fault) -> None:
     text = page(fault)
     assert text.startswith(f"# {fault.name}\n")
-    assert re.findall(r"^## .*$", text, flags=re.MULTILINE) == SECTIONS
+    assert sections(text) == SECTIONS
     parts = re.split(r"^## .*$", text, flags=re.MULTILINE)[1:]
     assert all(len(part.split()) >= 5 for part in parts)
     by_itself = " ".join(parts[2].split())
@@ -88,7 +113,7 @@ def test_a_fault_has_its_page(fault: Fault) -> None:
         if step.wait_s not in (float("inf"), 3600.0) and step is not fault.steps[-1]:
             assert f"{step.wait_s:g} s" in by_itself
     assert len(commands(text)) >= 2
-    assert "@" not in re.sub(r"bellrelay-[a-z]+@[a-z0-9-]+", "", text)
+    assert "@" not in re.sub(r"bellrelay-[a-z]+@[a-z$A-Z0-9-]+", "", text)
 
 
 @pytest.mark.parametrize("fault", PAGES, ids=lambda fault: fault.name)
@@ -96,11 +121,11 @@ def test_every_command_is_one_that_there_is(fault: Fault) -> None:
     commands_exist(page(fault))
 
 
-@pytest.mark.parametrize("name", ALERT_PAGES)
+@pytest.mark.parametrize("name", [*ALERT_PAGES, *PLANNED])
 def test_an_alert_has_its_page(name: str) -> None:
     text = (ROOT / "docs/runbooks" / f"{name}.md").read_text()
     assert text.startswith(f"# {name}\n")
-    assert re.findall(r"^## .*$", text, flags=re.MULTILINE) == SECTIONS
+    assert sections(text) == SECTIONS
     assert len(commands(text)) >= 2
     commands_exist(text)
 
@@ -116,6 +141,39 @@ def commands_exist(text: str) -> None:
             assert unit in UNITS, line
 
 
+@pytest.mark.parametrize("name", ALL_PAGES)
+def test_a_page_can_be_followed(name: str) -> None:
+    """By somebody who has the names of the README, and who knows what a command may end with."""
+    text = (ROOT / "docs/runbooks" / f"{name}.md").read_text()
+    steps_of(text)
+    used = {n for command in commands_of(text) for n in command.names}
+    assert used <= set(NAMES)
+    for command in commands_of(text):
+        assert command.codes <= set(map(int, ExitCode)), command.line
+        for quoted in re.findall(r"'[^']*'", command.line):
+            assert "$" not in quoted, command.line
+
+
+def test_names_are_those_that_are_explained() -> None:
+    rows = re.findall(r"^\| `\$(\w+)` \| (.*) \|$", README, flags=re.MULTILINE)
+    assert dict(rows) == NAMES
+
+
+def test_readme_says_who_rehearses_which_page() -> None:
+    """Generated of the scenarios here, so that no page claims what nobody does."""
+    rehearsed: dict[str, list[str]] = {name: [] for name in ALL_PAGES}
+    for path in (*scenarios_of(SCENARIOS), *scenarios_of(DRILLS)):
+        scenario = load_scenario(path)
+        real = any(step.inject for step in scenario.steps)
+        assert real != scenario.title.startswith("Nothing is wrong"), scenario.name
+        cell = f"`{scenario.name}`" if real else f"(`{scenario.name}`)"
+        rehearsed[Path(scenario.runbook).stem].append(cell)
+    rows = re.findall(r"^\| \[([a-z-]+)\]\(\1\.md\) \|.*\| (.*) \|$", README, flags=re.MULTILINE)
+    said = dict(rows)
+    assert said == {name: ", ".join(sorted(by)) or "by none" for name, by in rehearsed.items()}
+    assert {name for name, by in said.items() if by == "by none"} == REHEARSED_BY_NONE
+
+
 def test_what_leads_elsewhere_leads_there() -> None:
     folder = ROOT / "docs/runbooks"
     index = (folder / "README.md").read_text()
@@ -127,6 +185,7 @@ def test_what_leads_elsewhere_leads_there() -> None:
         "README",
         *(fault.name for fault in PAGES),
         *ALERT_PAGES,
+        *PLANNED,
     }
 
 

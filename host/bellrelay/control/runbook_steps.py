@@ -26,6 +26,7 @@ _FENCE = re.compile(r"^ *```(\w*) *$")
 _HEADING = re.compile(r"^## +(.*?) *$")
 _NUMBERED = re.compile(r"^\d+\. +(.*)$")
 _ENDS = re.compile(r"#\s*ends with (\d+(?:(?:, \d+)* or \d+)?)\s*$")
+_PROGRAMS = ("bellrelay ", "systemctl ", "journalctl ")
 _SHELL = set("|&;<>()`*?[]{}~")
 _NAME = re.compile(r"\$(\w+)|\$\{(\w+)\}")
 
@@ -127,6 +128,8 @@ def _joined(begun: str, line: str, number: int) -> str:
     text = line.strip()
     if begun:
         return f"{begun[:-1].rstrip()} {text}"
+    if text.startswith(_PROGRAMS):
+        raise RunbookError(f"line {number}: {text}: a command begins with `$ `")
     return text[2:].strip() if text.startswith("$ ") else ""
 
 
