@@ -33,7 +33,7 @@ def print_status(report: StatusReport, console: Console) -> None:
     for daemon in report.daemons:
         since = "" if daemon.since_utc_ns is None else utc_text(daemon.since_utc_ns)
         table.add_row(
-            Text(daemon.name, style="bold") + Text(f"\n{daemon.kind}", style="dim"),
+            Text.assemble((daemon.name, "bold"), (f"\n{daemon.kind}", "dim")),
             Text("\n".join(_state(daemon)), style=_COLOURS[daemon.condition]),
             since.removesuffix(" UTC").replace(" ", "\n"),
             _says(daemon),
@@ -42,16 +42,18 @@ def print_status(report: StatusReport, console: Console) -> None:
     console.print(table)
     for fault in report.faults:
         console.print(
-            Text(f"{fault.name}", style="bold red")
-            + Text(f" of {fault.subject}" if fault.subject else "")
-            + Text(f": {fault.title}. Runbook: {fault.runbook} (told by {fault.said_by})"),
+            Text.assemble(
+                (fault.name, "bold red"),
+                f" of {fault.subject}" if fault.subject else "",
+                f": {fault.title}. Runbook: {fault.runbook} (told by {fault.said_by})",
+            ),
             soft_wrap=True,
         )
     if report.prometheus:
         console.print(Text(report.prometheus, style="red"), soft_wrap=True)
     elif report.alerts is None:
         console.print("No Prometheus is named: alerts, and for how long key lasts, are not known.")
-    console.print(Text(f"{_sum(report)}", style=_COLOURS[report.condition]), soft_wrap=True)
+    console.print(Text(_sum(report), style=_COLOURS[report.condition]), soft_wrap=True)
 
 
 def _state(daemon: DaemonStatus) -> list[str]:
@@ -73,7 +75,7 @@ def _says(daemon: DaemonStatus) -> Text:
 
     lines = [Text(line, style="red") for line in daemon.wrong]
     lines += [Text(f"{fault.name}: {fault.title}", style="red") for fault in daemon.faults]
-    lines += [Text(f"{label}: ", style="dim") + Text(text) for label, text in daemon.says]
+    lines += [Text.assemble((f"{label}: ", "dim"), text) for label, text in daemon.says]
     return Text("\n").join(lines)
 
 
@@ -94,8 +96,9 @@ def print_slos(status: SloStatus, console: Console) -> None:
         reached = _NO_DATA if r.reached is None else _percent(r.reached)
         burns = [(window, r.burn(window)) for window in status.windows]
         table.add_row(
-            Text(r.slo.name, style="bold")
-            + Text(f"\n{', '.join(r.labels.values()) or 'nobody'}", style="dim"),
+            Text.assemble(
+                (r.slo.name, "bold"), (f"\n{', '.join(r.labels.values()) or 'nobody'}", "dim")
+            ),
             _percent(r.slo.target),
             Text(reached, style=style),
             Text(left, style=style),
@@ -108,9 +111,11 @@ def print_slos(status: SloStatus, console: Console) -> None:
     for alert in status.alerts:
         of = ", ".join(f"{k} {v}" for k, v in alert.labels.items())
         console.print(
-            Text(f"{alert.severity}: {alert.name}", style="bold red")
-            + Text(f" ({of}) since {alert.since[:19]}: {alert.summary}. {alert.description}. ")
-            + Text(f"Runbook: {alert.runbook}"),
+            Text.assemble(
+                (f"{alert.severity}: {alert.name}", "bold red"),
+                f" ({of}) since {alert.since[:19]}: {alert.summary}. {alert.description}. ",
+                f"Runbook: {alert.runbook}",
+            ),
             soft_wrap=True,
         )
     for line in status.failed:

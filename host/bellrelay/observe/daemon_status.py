@@ -227,7 +227,7 @@ def _clock(r: _Reader, lit: bool | None) -> None:
     )
     if tracking["state"] != "locked" and lit is not False:
         r.wrong.append(f"the slot clock is {tracking['state']}")
-    r.blame(tracking.get("alarm"))
+    r.blame(tracking.get("alarm"), f"the slot clock: {tracking.get('alarm')}")
     r.blame(tracking.get("not_written"), f"the slot clock: {tracking.get('not_written')}")
     if tracking.get("reference_locked") is False:
         r.wrong.append("the reference clock is not locked")
@@ -317,7 +317,7 @@ def _pulses(r: _Reader) -> None:
         str(tracking["state"]),
         None if delay is None else f"{delay['value']:+.0f} ps off their place",
     )
-    r.blame(tracking.get("alarm"))
+    r.blame(tracking.get("alarm"), f"pulses: {tracking.get('alarm')}")
     if tracking["state"] == "silent":
         r.wrong.append("nothing comes from tracking slots")
 

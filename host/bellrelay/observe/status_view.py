@@ -180,13 +180,14 @@ class StatusView(App[None]):
     def _row(self, daemon: DaemonStatus) -> list[Text]:
         mark, colour = _MARKS[daemon.condition]
         state = Text(f"{mark} {daemon.state or daemon.condition}", style=colour)
-        worst = next(iter(daemon.wrong), "") or next((f.title for f in daemon.faults), "")
+        worst = next((f.title for f in daemon.faults), "") or next(iter(daemon.wrong), "")
         says = Text(worst, style=colour) if worst else Text(_short(daemon))
         if self._narrow:
             return [Text(daemon.name, style="bold"), state, says]
+        what = f"{daemon.kind} (simulation)" if daemon.simulated else str(daemon.kind)
         since = "" if daemon.since_utc_ns is None else utc_text(daemon.since_utc_ns)
         since = since.removesuffix(" UTC")
-        return [Text(daemon.name, style="bold"), Text(str(daemon.kind)), state, Text(since), says]
+        return [Text(daemon.name, style="bold"), Text(what), state, Text(since), says]
 
     def _show_one(self) -> None:
         report = self.report
@@ -205,23 +206,22 @@ def _short(daemon: DaemonStatus) -> str:
 
 
 def _faults(report: StatusReport) -> Text:
-    lines = []
-    for fault in report.faults:
-        line = Text(f"{fault.name}", style="bold red")
-        line.append(f" of {fault.subject}" if fault.subject else "", style="not bold red")
-        line.append(f": {fault.title}", style="default not bold")
-        line.append(f"  {fault.runbook}", style="default underline not bold")
-        lines.append(line)
-    return Text("\n").join(lines)
+    return Text("\n").join(
+        Text.assemble(
+            (fault.name, "bold red"),
+            f" of {fault.subject}" if fault.subject else "",
+            f": {fault.title}  ",
+            (fault.runbook, "underline"),
+        )
+        for fault in report.faults
+    )
 
 
 def _detail(daemon: DaemonStatus) -> Text:
-    said = Text(f"{daemon.name}", style="bold")
-    said.append(f"  {daemon.kind}, {daemon.url}", style="dim not bold")
-    lines = [said]
+    lines = [Text.assemble((daemon.name, "bold"), (f"  {daemon.kind}, {daemon.url}", "dim"))]
     lines += [Text(wrong, style="red") for wrong in daemon.wrong]
     for fault in daemon.faults:
         lines.append(Text(f"{fault.name}: {fault.title}", style="red"))
-        lines.append(Text(f"    {fault.runbook}", style="underline"))
-    lines += [Text(f"{label}: ", style="dim") + Text(text) for label, text in daemon.says]
+        lines.append(Text.assemble("    ", (fault.runbook, "underline")))
+    lines += [Text.assemble((f"{label}: ", "dim"), text) for label, text in daemon.says]
     return Text("\n").join(lines)
