@@ -1,5 +1,7 @@
 """A relay's records fall into blocks, and every rule that it breaks is seen."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -188,6 +190,23 @@ def test_a_heartbeat_far_ahead_costs_no_memory():
     collector, _ = started()
     with pytest.raises(AnnouncementBreach):
         take(collector, event(1, "heartbeat", cut_slot=(1 << 62)))
+
+
+@given(st.lists(st.integers(2000, 5999), min_size=1, unique=True).map(sorted), st.data())
+def test_who_comes_in_the_middle_gets_the_same_blocks_however_records_are_cut(slots, data):
+    cuts = sorted(data.draw(st.sets(st.integers(1, len(slots)))) | {0, len(slots)})
+    pieces = [announced(7 + begin, slots[begin:end]) for begin, end in pairwise(cuts)]
+    end = event(7 + len(slots), "stop")
+    results = [
+        take(BlockCollector(SLOTS), *records, end) for records in (pieces, [announced(7, slots)])
+    ]
+    seen = [{at: r.slot.tolist() for at, r in blocks(each).items()} for each in results]
+    assert seen[0] == seen[1]
+    # Nothing of the block in which we came, all of those after it.
+    first = slots[0] // SLOTS + 1
+    assert [slot for of_block in seen[0].values() for slot in of_block] == [
+        slot for slot in slots if slot >= first * SLOTS
+    ]
 
 
 def test_who_comes_in_the_middle_begins_with_the_next_whole_block():

@@ -117,7 +117,8 @@ class BlockCollector:
         self._acquisition = None if begin is None else begin.block.acquisition
         self._last = -1 if begin is None else begin.block.first(block_slots) - 1
         self._closed = False
-        self._began = begin is not None
+        self._joined: int | None = None
+        """The first block that is whole, to those who came in the middle of one."""
         self._parts: list[Announced] = []
 
     @property
@@ -175,6 +176,7 @@ class BlockCollector:
                 )
             yield from self._end_acquisition(event.sequence, 0)
             self._acquisition, self._last, self._closed = event.acquisition, -1, False
+            self._joined = None
             self._said_ns = _utc_ns(event, "start_utc_ns")
             yield self._begin(0, event.end)
             return
@@ -208,10 +210,13 @@ class BlockCollector:
             block = self._block
             if block is None:
                 # Not before the next whole block; what comes before it belongs to none.
-                first = int(slot[done]) // self._slots + 1
-                skip = int(np.searchsorted(slot, np.uint64(first * self._slots)))
-                self._last = int(slot[max(done, skip) - 1]) if skip else self._last
-                yield self._begin(first, record.sequence + skip)
+                if self._joined is None:
+                    self._joined = int(slot[done]) // self._slots + 1
+                skip = int(np.searchsorted(slot, np.uint64(self._joined * self._slots)))
+                self._last = int(slot[skip - 1]) if skip else self._last
+                if skip == slot.size:
+                    return
+                yield self._begin(self._joined, record.sequence + skip)
                 done = skip
                 continue
             end = block.end(self._slots)
