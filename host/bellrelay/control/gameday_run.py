@@ -311,6 +311,8 @@ class _Run:
     def _follow(self, step: Follow) -> dict[str, Any]:
         """By the page that the system names, with what it is that the system has found."""
         told, begun = self._state.told, self._system.look()
+        if not told["runbook"]:
+            raise _Failed("nobody names a page")
         relay = told.get("relay") or begun.active or self._state.relay
         done = self._system.follow({**told, "relay": relay}, begun)
         sight = self._system.look()
