@@ -34,7 +34,8 @@ class Load(Model):
         default="stream", description="the relay serves every consumer, or a broker does"
     )
     batch_s: Annotated[float, between(0.001, 60.0, "s")] = Field(
-        default=0.5, description="announcements of so long a time leave a relay together"
+        default=0.02,
+        description="announcements of so long a time leave a relay together: nats.linger_ms",
     )
     relay_cores: Count = Field(default=2, description="of a relay's computer")
     site_cores: Count = Field(default=4, description="of a site's computers together")

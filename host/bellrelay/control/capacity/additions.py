@@ -32,6 +32,8 @@ def add_for(full: Full, network: NetworkFile) -> Addition | None:
     match full.resource:
         case Resource.LIGHT:
             return _relay_beside(name, network)
+        case Resource.SENDER:
+            return _sender_beside(name, network)
         case Resource.RELAY if load.announcements == "stream":
             text = "a broker, so that relays serve one consumer each"
             return Addition(text, network.with_load(announcements="broker"))
@@ -90,14 +92,46 @@ def _more_cores(name: str, network: NetworkFile) -> Addition:
     return Addition(text, network.model_copy(update=changed))
 
 
-def _relay_beside(name: str, network: NetworkFile) -> Addition:
+def _sender_beside(name: str, network: NetworkFile) -> Addition | None:
+    """Another sender, with an endpoint and fibres of its own, for every second pair of the site."""
+    old = next(s for s in network.sites if s.name == name)
+    mine = [i for i, p in enumerate(network.pairs) if name in (p.a, p.b)]
+    moved = set(sorted(mine, key=lambda i: (-network.pairs[i].demand, i))[1::2])
+    if not moved:
+        return None  # a pair of its own wants more than a link gives
+    new = old.model_copy(update={"name": _fresh(name, {s.name for s in network.sites})})
+    pairs = tuple(
+        p.model_copy(update={"a" if p.a == name else "b": new.name}) if i in moved else p
+        for i, p in enumerate(network.pairs)
+    )
+    fibres = tuple(
+        f.model_copy(update={"site": new.name}) for f in network.fibres if f.site == name
+    )
+    return Addition(
+        f"sender {new.name} beside {name}, with {len(fibres)} fibres and {len(moved)} pairs",
+        network.model_copy(
+            update={
+                "sites": (*network.sites, new),
+                "fibres": (*network.fibres, *fibres),
+                "pairs": pairs,
+            }
+        ),
+    )
+
+
+def _fresh(name: str, taken: set[str]) -> str:
+    return next(new for n in range(2, len(taken) + 3) if (new := f"{name}-{n}") not in taken)
+
+
+def _relay_beside(name: str, network: NetworkFile) -> Addition | None:
     """Another relay in the same place, to which every second pair of the full one goes first."""
     old = next(r for r in network.relays if r.name == name)
-    taken = {r.name for r in network.relays}
-    number = next(n for n in range(2, len(taken) + 3) if f"{name}-{n}" not in taken)
-    new = old.model_copy(update={"name": f"{name}-{number}", "connect": None})
+    fresh = _fresh(name, {r.name for r in network.relays})
+    new = old.model_copy(update={"name": fresh, "connect": None})
     mine = [i for i, p in enumerate(network.pairs) if p.relays and p.relays[0] == name]
     moved = set(sorted(mine, key=lambda i: (-network.pairs[i].demand, i))[1::2])
+    if mine and not moved:
+        return None  # one pair wants more than a link gives
     there = {site for i in moved for site in (network.pairs[i].a, network.pairs[i].b)}
     if not mine:  # pairs that go to any relay that both reach
         there = {f.site for f in network.fibres if f.relay == name}

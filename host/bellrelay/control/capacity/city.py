@@ -111,7 +111,7 @@ def city_values(wanted: City) -> dict[str, Any]:
             "core": {"price": 150, "per_year": 60},
             "broker_node": {"price": 3_000, "per_year": 1_000, "hours_per_month": 1},
         },
-        "load": {"announcements": "broker", "batch_s": 1.0},
+        "load": {"announcements": "broker"},
     }  # fmt: skip
 
 
@@ -130,7 +130,8 @@ def _pairs(
     number = wanted.endpoints if wanted.pairs is None else wanted.pairs
     near: dict[tuple[str, ...], list[str]] = {}
     for site, mine in reach.items():
-        near.setdefault(tuple(sorted(mine)), []).append(site)
+        if len(mine) == 2:
+            near.setdefault(tuple(sorted(mine)), []).append(site)
         for relay in mine:
             near.setdefault((relay,), []).append(site)
     # With two relays in common first: where one is lost, there is the other.

@@ -15,6 +15,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from bellrelay.control.network_file import NetworkFile
 from bellrelay.control.network_links import Hop
@@ -23,11 +24,13 @@ from .event_loop import EventLoop
 from .rates_file import Rates
 from .resources import Resource
 from .stations import Cores, Process, Queue, Rounds
-from .traffic import Flow, Traffic, traffic
+from .traffic import BEAT_S, Flow, Traffic, traffic
 from .watched import Busy, Spread
 
 __all__ = ["EventModel", "Loss", "PairSeen", "Seen"]
 
+_GRAIN_S = 1.0
+"""Of light, whose announcements are one piece of work for those who follow."""
 _INTAKE_S = 1.0
 """A KME looks for new blocks so often: `intake.poll_s`."""
 
@@ -61,8 +64,8 @@ class Seen:
     """What was seen between the end of the warm-up and the end.
 
     busy : by resource and name, the share of its time. waits : in front of each. delay_s : a batch
-    from the relay to an endpoint. block_s : from a block's last slot to key in both KMEs.
-    answer_s, fetch_s : of a master's request and of a slave's. waiting : the longest queue.
+    from the relay to where endpoints take it from. block_s : from a block's last slot to key at
+    both sites. answer_s, fetch_s : of a master's request and of a slave's. longest : queue of each.
     """
 
     seconds: float
@@ -110,6 +113,9 @@ class _Relay:
         self.light = Busy(model.loop, light)
         self.turn = 0
         """Windows of an older turn are forgotten."""
+        self.lit: Hop | None = None
+        self.grain_s = self.owed_s = 0.0
+        """Light since endpoints were last given work, and work that each of them is owed."""
 
 
 class EventModel:
@@ -146,6 +152,8 @@ class EventModel:
         self.sites = {
             s.name: Cores(self.loop, s.cores or load.site_cores) for s in self.network.sites
         }
+        self._senders = {s.name: Busy(self.loop, 1.0) for s in self.network.sites}
+        self._sending = dict.fromkeys(self._senders, 0)
         switching = flows.schedule.settling
         self._relays = {
             r.name: _Relay(
@@ -189,6 +197,8 @@ class EventModel:
                 self._random.random() * flow.block_pulses * flow.slot_s
             )
         self._serve(self._flows)
+        for relay in self._relays.values():
+            self.loop.at(self._random.uniform(0.0, BEAT_S), self._beat(relay))
         for pair, rate in zip(self._pairs, self._flows.requests_per_s, strict=True):
             if self.network.load.requests == "bursts":
                 every = self.network.load.burst_s
@@ -222,11 +232,11 @@ class EventModel:
             relay = self._relays[place.name]
             relay.turn += 1
             mine = by_relay.get(place.name, [])
+            self._light(relay, None)
             if relay.name == self._lost or not mine:
-                relay.light.now(0.0)
                 continue
             if len(mine) == 1 and mine[0].share > 1.0 - 1e-9:
-                relay.light.now(1.0)
+                self._light(relay, mine[0])
                 self._shine(relay, mine[0], float("inf"), relay.turn)
                 continue
             settle = place.settle_s if len(mine) > 1 else 0.0
@@ -249,7 +259,7 @@ class EventModel:
 
         def shine() -> None:
             if turn == relay.turn:
-                relay.light.now(1.0)
+                self._light(relay, flow)
                 self._shine(relay, flow, self.loop.now + length, turn)
 
         self.loop.after(start % every, settle_down)
@@ -261,64 +271,98 @@ class EventModel:
         def leave() -> None:
             if turn != relay.turn:
                 return
-            self._batch(relay, flow, length)
-            if end - self.loop.now > 1e-9:
+            more = end - self.loop.now > 1e-9
+            self._batch(relay, flow, length, not more)
+            if more:
                 self._shine(relay, flow, end, turn)
             else:
-                relay.light.now(0.0)
+                self._light(relay, None)
 
         self.loop.after(length, leave)
 
+    def _light(self, relay: _Relay, flow: Flow | None) -> None:
+        """Whose light it measures from now on."""
+        hop = None if flow is None else flow.hop
+        for who, more in ((relay.lit, -1), (hop, 1)):
+            for site in () if who is None else (who.a, who.b):
+                self._sending[site] += more
+                self._senders[site].now(self._sending[site])
+        relay.lit = hop
+        relay.light.now(0.0 if flow is None else 1.0)
+
     # ------------------------------------------------------------------------------- announcements
 
-    def _batch(self, relay: _Relay, flow: Flow, light_s: float) -> None:
-        announced = flow.hop.announced_per_s * light_s
-        rates, load = self.rates, self.network.load
-        begun = self.loop.now
-        self._messages += 1
-        consumers = self._consumers[relay.name]
-        pair = self._pairs[flow.pair]
-        blocks = self._blocks(pair, flow, light_s)
-        left = 2 if blocks else 0
+    def _beat(self, relay: _Relay) -> Callable[[], None]:
+        def beat() -> None:
+            if relay.name != self._lost:
+                self._message(relay, 0.0, lambda: None)
+                self.loop.after(BEAT_S, beat)
 
-        def arrived(other: _Pair) -> None:
+        return beat
+
+    def _batch(self, relay: _Relay, flow: Flow, light_s: float, last: bool) -> None:
+        """What a pair's light of so long a time was announced as."""
+        pair, ended = self._pairs[flow.pair], self.loop.now
+        blocks = self._blocks(pair, flow, light_s)
+        relay.grain_s += light_s
+        now = bool(blocks) or last or relay.grain_s >= _GRAIN_S
+        if now:
+            relay.grain_s = 0.0
+        left = 2 * blocks
+
+        def followed(other: _Pair) -> None:
             nonlocal left
-            self._delay.add(self.loop.now - begun)
             if other is pair and left:
                 # A block's list is complete on both sides when its last batch is.
                 left -= 1
-                if not left:
-                    for _ in range(blocks):
-                        self._collected(pair, flow, begun)
+                if left % 2 == 0:
+                    self._collected(pair, flow, ended)
 
         def deliver() -> None:
-            self._deliveries += len(consumers)
-            work = rates.follow.seconds(announced)
-            for other, side in consumers:
-                other.following[side].run(work, lambda other=other: arrived(other))  # type: ignore[misc]
+            if not now:
+                return
+            work, relay.owed_s = relay.owed_s, 0.0
+            for other, side in self._consumers[relay.name]:
+                for _ in range(max(1, blocks)):
+                    done = partial(followed, other)
+                    other.following[side].run(work / max(1, blocks), done)
 
+        self._message(relay, flow.hop.announced_per_s * light_s, deliver)
+
+    def _message(self, relay: _Relay, announced: float, deliver: Callable[[], None]) -> None:
+        """From the board to where endpoints take it from; then ``deliver`` is called."""
+        rates, load, begun = self.rates, self.network.load, self.loop.now
+        consumers = len(self._consumers[relay.name])
+        self._messages += 1
+
+        def there() -> None:
+            self._delay.add(self.loop.now - begun)
+            self._deliveries += consumers
+            # What endpoints do for it they do for some messages at once: events are fewer so.
+            relay.owed_s += rates.follow.seconds(announced)
+            deliver()
+
+        work = rates.relay.seconds(announced)
         if load.announcements == "stream":
-            work = rates.relay.seconds(announced)
-            work += len(consumers) * rates.fan_out.seconds(announced)
-            relay.daemon.run(work, deliver)
+            relay.daemon.run(work + consumers * rates.fan_out.seconds(announced), there)
             return
+        copies = min(load.broker_replicas, load.broker_nodes)
+        first = self._next_node
+        self._next_node = (first + 1) % load.broker_nodes
+        written = 0
+
+        def wrote() -> None:
+            nonlocal written
+            written += 1
+            if written == copies:
+                self._nodes[first].hold(consumers * rates.broker.deliver_s, there)
 
         def publish() -> None:
-            copies = min(load.broker_replicas, load.broker_nodes)
-            written = 0
-
-            def wrote() -> None:
-                nonlocal written
-                written += 1
-                if written == copies:
-                    deliver()
-
             for k in range(copies):
-                node = self._nodes[(self._next_node + k) % load.broker_nodes]
+                node = self._nodes[(first + k) % load.broker_nodes]
                 node.hold(rates.broker.seconds(announced), wrote)
-            self._next_node = (self._next_node + 1) % load.broker_nodes
 
-        relay.daemon.run(rates.relay.seconds(announced) + rates.fan_out.seconds(announced), publish)
+        relay.daemon.run(work + rates.fan_out.seconds(announced), publish)
 
     # -------------------------------------------------------------------------------------- blocks
 
@@ -433,7 +477,7 @@ class EventModel:
         self._lost = name
         relay = self._relays[name]
         relay.turn += 1
-        relay.light.now(0.0)
+        self._light(relay, None)
         at = self.loop.now
         for flow in self._flows.flows:
             if flow.hop.relay == name:
@@ -466,6 +510,8 @@ class EventModel:
         if self.network.load.announcements == "broker":
             for n, node in enumerate(self._nodes):
                 queue(Resource.BROKER, f"node-{n + 1}", node)
+        for name, busy in self._senders.items():
+            out[Resource.SENDER][name] = (busy, None, None)
         for name, cores in self.sites.items():
             out[Resource.SITE][name] = (cores.busy, None, None)
         for pair in self._pairs:

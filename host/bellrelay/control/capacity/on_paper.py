@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,7 +10,7 @@ from bellrelay.control.network_file import NetworkFile
 
 from .rates_file import Rates
 from .resources import Resource
-from .traffic import Traffic
+from .traffic import BEAT_S, Flow, Traffic
 
 __all__ = ["Full", "Paper", "on_paper"]
 
@@ -85,6 +86,7 @@ def on_paper(flows: Traffic, rates: Rates) -> Paper:
     }
     full = [
         Full(Resource.LIGHT, light),
+        Full(Resource.SENDER, _senders(flows)),
         Full(Resource.RELAY, {name: r.work for name, r in relays.items()}),
         Full(Resource.RELAY_CORES, relay_full),
         Full(Resource.FOLLOWING, following),
@@ -94,7 +96,7 @@ def on_paper(flows: Traffic, rates: Rates) -> Paper:
         Full(Resource.KME, stores),
     ]
     if load.announcements == "broker":
-        full.insert(3, Full(Resource.BROKER, broker))
+        full.insert(4, Full(Resource.BROKER, broker))
     return Paper(
         {f.resource: f for f in full},
         messages,
@@ -121,9 +123,7 @@ def _relays(flows: Traffic, rates: Rates) -> Iterator[tuple[str, _Relay]]:
     load, network = flows.network.load, flows.network
     wanted = {r.name: 0.0 for r in network.relays}
     for flow in flows.flows:
-        service = flows.schedule.pairs[flow.pair]
-        # What a pair gets less of than it wants, it wants of the relay all the same.
-        wanted[flow.hop.relay] += flow.share / max(service.satisfied, 1e-12)
+        wanted[flow.hop.relay] += _wanted(flows, flow)
     for relay in network.relays:
         mine = flows.of_relay(relay.name)
         there = 1.0 - flows.schedule.settling.get(relay.name, 0.0)
@@ -141,28 +141,50 @@ def _relays(flows: Traffic, rates: Rates) -> Iterator[tuple[str, _Relay]]:
         yield relay.name, _Relay(light, work, batches, announced, followers)
 
 
+def _wanted(flows: Traffic, flow: Flow) -> float:
+    """Share of time; what a pair gets less of than it wants, it wants all the same."""
+    return flow.share / max(flows.schedule.pairs[flow.pair].satisfied, 1e-12)
+
+
+def _senders(flows: Traffic) -> dict[str, float]:
+    out = {s.name: 0.0 for s in flows.network.sites}
+    for flow in flows.flows:
+        for site in (flow.hop.a, flow.hop.b):
+            out[site] += _wanted(flows, flow)
+    return out
+
+
 def _batches_per_s(flows: Traffic, relay: str) -> float:
-    """Every window of light is cut into batches, the last of which may be short."""
+    """One for every batch_s of light, the last of a window may be short; and one every beat."""
     place = next(r for r in flows.network.relays if r.name == relay)
     batch_s = flows.network.load.batch_s
     mine = flows.of_relay(relay)
     if len(mine) == 1 and mine[0].share > 1.0 - 1e-9:
-        return 1.0 / batch_s
-    return sum(-(-f.share * place.turn_s // batch_s) for f in mine) / place.turn_s
+        return 1.0 / batch_s + 1.0 / BEAT_S
+    windows = sum(math.ceil(f.share * place.turn_s / batch_s - 1e-9) for f in mine)
+    return windows / place.turn_s + 1.0 / BEAT_S
 
 
 def _broker(
     network: NetworkFile, relays: Mapping[str, _Relay], rates: Rates
 ) -> tuple[dict[str, float], float]:
-    """Messages x copies / nodes; M/D/1 for the wait."""
+    """Messages x copies / nodes, and what is handed out; M/G/1 of both for the wait."""
     load = network.load
     copies = min(load.broker_replicas, load.broker_nodes)
     share = copies / load.broker_nodes
-    batches = sum(r.batches_per_s for r in relays.values())
-    announced = sum(r.announced_per_s for r in relays.values())
-    used = share * (batches * rates.broker.batch_s + announced * rates.broker.announcement_s)
-    service = used / (share * batches) if batches else 0.0
-    wait = used / (1.0 - used) * service / 2.0 if used < 1.0 else float("inf")
+    used = moment = 0.0
+    for relay in relays.values():
+        if not relay.batches_per_s:
+            continue
+        write = rates.broker.seconds(relay.announced_per_s / relay.batches_per_s)
+        hand_out = relay.followers * rates.broker.deliver_s
+        for per_s, work in (
+            (share * relay.batches_per_s, write),
+            (relay.batches_per_s / load.broker_nodes, hand_out),
+        ):
+            used += per_s * work
+            moment += per_s * work * work
+    wait = moment / 2.0 / (1.0 - used) if used < 1.0 else float("inf")
     return {f"node-{n + 1}": used for n in range(load.broker_nodes)}, wait
 
 

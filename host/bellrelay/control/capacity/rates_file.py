@@ -43,8 +43,9 @@ class Announcements(Model):
 
 
 class Broker(Announcements):
-    """Time between messages that a broker's node writes down; its own processor time is in it."""
+    """Processor time of a broker's node for a message: to write it down, and to hand it out."""
 
+    deliver_s: Seconds = Field(description="to hand a message to one consumer")
     source: str = Field(description="which broker, and what was measured")
 
 

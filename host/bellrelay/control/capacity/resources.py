@@ -11,6 +11,7 @@ class Resource(Enum):
     """A kind of thing of which there are many; each value is its name in reports."""
 
     LIGHT = "relay's time"
+    SENDER = "sender's time"
     RELAY = "relay's daemon"
     RELAY_CORES = "relay's cores"
     BROKER = "broker's node"
@@ -28,6 +29,7 @@ class Resource(Enum):
 
 _ABOUT = {
     Resource.LIGHT: "time in which a relay measures for its pairs, switching included",
+    Resource.SENDER: "time in which a site's sender sends to some relay: to one at a time",
     Resource.RELAY: "the process that writes the log and serves consumers: one core",
     Resource.RELAY_CORES: "cores of a relay's computer",
     Resource.BROKER: "the writer of a broker's node: messages one after the other",

@@ -10,7 +10,10 @@ from bellrelay.control.network_file import NetworkFile
 from bellrelay.control.network_links import Hop, hops
 from bellrelay.control.network_schedule import Schedule, schedule
 
-__all__ = ["Flow", "Traffic", "TrustedRoute", "links", "traffic"]
+__all__ = ["BEAT_S", "Flow", "Traffic", "TrustedRoute", "links", "traffic"]
+
+BEAT_S = 1.0
+"""A relay says so often where it stands, lit or not."""
 
 _PS_PER_S = 1e12
 
