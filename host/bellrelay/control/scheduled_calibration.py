@@ -28,6 +28,7 @@ from .calibration_schedule import Due, Schedule
 __all__ = ["Ran", "ScheduledCalibration", "StepRunner"]
 
 _SCAN = "hom"
+_DARK = "dark"
 _ROUND_S = 1.0
 _AGAIN_S = 3600.0
 _RATE_S = 10.0
@@ -173,6 +174,7 @@ class ScheduledCalibration:
             "deferred": deferred,
             "overdue": self._schedule.overdue(now),
             "interference": self._interference(),
+            "dark_counts": self._dark_counts(),
             "steps": {
                 due.step: {
                     "due_utc_ns": round(due.due_s * _NS),
@@ -197,6 +199,14 @@ class ScheduledCalibration:
         found = {k: {"value": fit[k], "sigma": fit[f"sigma_{k}"]} for k in keys}
         return {**found, "utc_ns": self._runner.last_run_ns(_SCAN)}
 
+    def _dark_counts(self) -> dict[str, dict[str, float]]:
+        """By detector, in 1/s: what the last look at dark counts found, and its interval."""
+        found = self._runner.last_figures(_DARK).get("detectors", [])
+        return {
+            each["name"]: {key: each[f"{key}_hz"] for key in ("rate", "low", "high")}
+            for each in found
+        }
+
     def metrics(self, status: Mapping[str, Any]) -> Iterator[Metric]:
         scan = status["interference"]
         if scan is not None:
@@ -210,6 +220,15 @@ class ScheduledCalibration:
             "Whether a calibration step should have been run and was not.",
             value=float(bool(status["overdue"])),
         )
+        dark = GaugeMetricFamily(
+            "bellrelay_relay_dark_counts_per_second",
+            "Of a detector, by the last calibration step that looked, and bounds of it.",
+            labels=["detector", "bound"],
+        )
+        for detector, rates in status["dark_counts"].items():
+            for bound, rate in rates.items():
+                dark.add_metric([detector, bound], rate)
+        yield dark
         age = GaugeMetricFamily(
             "bellrelay_relay_calibration_last_success_timestamp_seconds",
             "When a calibration step last ended well.",

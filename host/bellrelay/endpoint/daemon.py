@@ -407,6 +407,8 @@ class EndpointDaemon:
             },
             "intensity_measured": self.admission.intensities.measured,
             "last_block": self.figures.status(),
+            "key_rate": self.figures.key_rate(),
+            "block_histograms": self.figures.histograms(),
             "authentication_failures": self.channel.alarms,
             "intensities": self.admission.intensities.monitor.totals(),
             "other_intensities": self.admission.intensities.other_totals(),

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from typing import Any
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 
 from bellrelay.service.health_server import Status
 
@@ -49,6 +55,8 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
     yield under_way
     yield from _relays(s["relays"])
     yield from _last_block(s["last_block"])
+    yield from _key_rate(s["key_rate"])
+    yield from _histograms(s["block_histograms"])
     yield from _intensities(s["intensities"])
     yield from _cluster(s["cluster"])
     for name, text, number in (
@@ -139,6 +147,38 @@ def _last_block(figures: Mapping[str, Any]) -> Iterator[Metric]:
     ):
         if number is not None:
             yield GaugeMetricFamily(f"bellrelay_endpoint_{name}", text, value=number)
+
+
+def _key_rate(rates: Mapping[str, float | None]) -> Iterator[Metric]:
+    family = GaugeMetricFamily(
+        "bellrelay_endpoint_key_bits_per_second",
+        "key stored per second in ten minutes: now, and over the last hour",
+        labels=["statistic"],
+    )
+    for statistic, rate in rates.items():
+        if rate is not None:
+            family.add_metric([statistic], rate)
+    yield family
+
+
+def _histograms(h: Mapping[str, Any]) -> Iterator[Metric]:
+    seconds = HistogramMetricFamily(
+        "bellrelay_endpoint_block_duration_seconds", "from a block's beginning to its key"
+    )
+    seconds.add_metric([], *_buckets(h["seconds"]))
+    yield seconds
+    errors = HistogramMetricFamily(
+        "bellrelay_endpoint_block_error_ratio", "QBER of every block, by basis", labels=["basis"]
+    )
+    for basis, each in h["errors"].items():
+        errors.add_metric([basis], *_buckets(each))
+    yield errors
+
+
+def _buckets(h: Mapping[str, Any]) -> tuple[list[tuple[str, float]], float]:
+    """Cumulative counts by upper bound, and the sum."""
+    names = [*(str(bound) for bound in h["bounds"]), "+Inf"]
+    return list(zip(names, map(float, accumulate(h["counts"])), strict=True)), h["sum"]
 
 
 def _s(figures: Mapping[str, Any]) -> float | None:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from bellrelay.service.recent_peak import RecentPeak
+
 __all__ = ["GroupCommit"]
 
 T = TypeVar("T")
@@ -41,16 +43,23 @@ class GroupCommit(Generic[T, R]):
         self._in_flight = in_flight
         self._queues: dict[str, deque[tuple[T, int, asyncio.Future[R]]]] = {}
         self._rounds: set[asyncio.Task[None]] = set()
+        self._peak = RecentPeak()
 
     @property
     def waiting(self) -> int:
         """Items that no round has taken yet."""
         return sum(len(queue) for queue in self._queues.values())
 
+    @property
+    def waiting_peak(self) -> int:
+        """The most that waited in the last minute, before a round took them."""
+        return int(self._peak.value)
+
     async def submit(self, name: str, item: T, cost: int = 1) -> R:
         """Have an item done in one of the next rounds."""
         future: asyncio.Future[R] = asyncio.get_running_loop().create_future()
         self._queues.setdefault(name, deque()).append((item, cost, future))
+        self._peak.note(self.waiting)
         self._begin()
         return await future
 

@@ -179,13 +179,16 @@ class DeliveredKey:
 @dataclass(frozen=True)
 class KeyCounts:
     """Units of a pair and side. free : that can be given out now. waiting : free, but the peer has
-    not said that it has them. suspended : free, but suspended.
+    not said that it has them. suspended : free, but suspended. oldest_ns, newest_ns : when the
+    oldest and the newest of the free ones were made, UTC; None if there is none.
     """
 
     free: int = 0
     waiting: int = 0
     suspended: int = 0
     reserved: int = 0
+    oldest_ns: int | None = None
+    newest_ns: int | None = None
 
 
 @dataclass(frozen=True)

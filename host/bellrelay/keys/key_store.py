@@ -324,7 +324,15 @@ class KeyStore:
         def body(connection: Connection) -> dict[tuple[str, int], KeyCounts]:
             c = schema.unit.c
             rows = connection.execute(
-                select(c.pair, c.side, c.state, c.held, func.count().label("n"))
+                select(
+                    c.pair,
+                    c.side,
+                    c.state,
+                    c.held,
+                    func.count().label("n"),
+                    func.min(c.made_ns).label("oldest"),
+                    func.max(c.made_ns).label("newest"),
+                )
                 .where(c.state.in_([int(UnitState.FREE), int(UnitState.RESERVED)]))
                 .group_by(c.pair, c.side, c.state, c.held)
             )
@@ -335,6 +343,10 @@ class KeyStore:
                 kind = _kind(row.state, row.held)
                 of_pair = numbers.setdefault((row.pair, row.side), {})
                 of_pair[kind] = of_pair.get(kind, 0) + row.n
+                if kind == "free":
+                    # Rows of one kind may differ in marks that keep nobody from them.
+                    of_pair["oldest_ns"] = min(of_pair.get("oldest_ns", row.oldest), row.oldest)
+                    of_pair["newest_ns"] = max(of_pair.get("newest_ns", row.newest), row.newest)
             return {place: KeyCounts(**kinds) for place, kinds in numbers.items()}
 
         return self._read(body)

@@ -213,6 +213,7 @@ class KmeDaemon:
         house = self.housekeeping
         state = "running" if self.link.connected and not house.fault else "waiting"
         pairs: dict[str, dict[str, dict[str, int]]] = {}
+        freshness: dict[str, dict[str, dict[str, int]]] = {}
         for (pair, side), counts in sorted(house.counts.items()):
             kme = self.store.pairs.kme_ids[side]
             pairs.setdefault(pair, {})[kme] = {
@@ -221,6 +222,9 @@ class KmeDaemon:
                 "suspended": counts.suspended,
                 "reserved": counts.reserved,
             }
+            if counts.oldest_ns is not None and counts.newest_ns is not None:
+                made = {"oldest_utc_ns": counts.oldest_ns, "newest_utc_ns": counts.newest_ns}
+                freshness.setdefault(pair, {})[kme] = made
         return {
             "kme_id": self.config.kme_id,
             "state": state,
@@ -237,6 +241,7 @@ class KmeDaemon:
                 "fault": "" if self.intake is None else self.intake.fault,
             },
             "pairs": pairs,
+            "freshness": freshness,
             "unit_bits": self.config.unit_bits,
             "delivered_bits": dict(self.delivery.bits_delivered),
             "low_water": sorted(house.lifecycle.low),
@@ -250,6 +255,7 @@ class KmeDaemon:
             "refused": self.server.refused,
             "not_authorized": self._refusals.total,
             "requests_waiting": self.reserver.waiting,
+            "requests_waiting_peak": self.reserver.waiting_peak,
             "keys_returned": self.reserver.returned,
             "keys_to_return": self.reserver.to_return,
             "audit": self.audit.status(),

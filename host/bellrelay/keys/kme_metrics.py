@@ -24,6 +24,10 @@ def kme_metrics(s: Status) -> Iterator[Metric]:
         "up": ("1 while the other KME is connected", float(s["state"] == "running")),
         "connections": ("of SAEs", s["connections"]),
         "requests_waiting": ("requests that wait for a round", s["requests_waiting"]),
+        "requests_waiting_peak": (
+            "the most that waited in the last minute",
+            s["requests_waiting_peak"],
+        ),
         "keys_to_return": ("reserved, undelivered, not given back yet", s["keys_to_return"]),
         "kek_due": ("1 once another KEK is due", float(s["lifecycle"]["kek_due"])),
         "audit_records": ("records in the audit log", s["audit"]["records"]),
@@ -45,6 +49,19 @@ def kme_metrics(s: Status) -> Iterator[Metric]:
                 units.add_metric([pair, side, state], number)
     yield units
     yield low
+    made = {
+        age: GaugeMetricFamily(
+            f"bellrelay_kme_{age}_key_timestamp_seconds",
+            f"when the {age} key that can be given out now was made",
+            labels=["pair", "side"],
+        )
+        for age in ("oldest", "newest")
+    }
+    for pair, sides in s["freshness"].items():
+        for side, times in sides.items():
+            for age, family in made.items():
+                family.add_metric([pair, side], times[f"{age}_utc_ns"] / 1e9)
+    yield from made.values()
     yield GaugeMetricFamily("bellrelay_kme_unit_bits", "bits of a unit", value=s["unit_bits"])
     delivered = CounterMetricFamily(
         "bellrelay_kme_delivered_bits", "key delivered to masters here, by pair", labels=["pair"]

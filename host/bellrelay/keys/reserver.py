@@ -98,6 +98,11 @@ class Reserver:
         return self._rounds.waiting
 
     @property
+    def waiting_peak(self) -> int:
+        """The most that waited in the last minute."""
+        return max(self._rounds.waiting, self._rounds.waiting_peak)
+
+    @property
     def to_return(self) -> int:
         """Keys that wait to be given back; one more while it was not looked for others."""
         return len(self._unwanted) + self._look

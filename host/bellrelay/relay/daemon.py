@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from prometheus_client.core import Metric
 
 from bellrelay.service.health_server import HealthServer
+from bellrelay.service.recent_peak import RecentPeak
 from bellrelay.service.run_service import run_service
 from bellrelay.wire.access import AccessError
 from bellrelay.wire.decoder import DecoderCounts
@@ -37,6 +38,7 @@ from .link import SerialLink
 from .log_writer import LogWriter
 from .metrics import relay_metrics
 from .nats_publisher import NatsPublisher
+from .recent_rates import RecentRates
 from .tag_spool import TagSpool
 
 __all__ = ["RelayDaemon", "run_relay"]
@@ -131,6 +133,8 @@ class RelayDaemon:
         self._rate_at = (0.0, 0, 0)
         self._rates = {"announcements_per_s": 0.0, "bytes_per_s": 0.0}
         self.events: deque[Mapping[str, Any]] = deque(maxlen=_EVENTS)
+        self._recent = RecentRates()
+        self._peaks = {name: RecentPeak() for name in ("link", "log", "tags")}
         self._supervisor: threading.Thread | None = None
         self.nats: NatsPublisher | None = None
 
@@ -255,6 +259,7 @@ class RelayDaemon:
         try:
             while not self._stopping.is_set():
                 trouble = self.session.next_trouble(0.2)
+                self._look()
                 if self.session.failure is not None:
                     raise self.session.failure
                 if trouble is None:
@@ -265,6 +270,22 @@ class RelayDaemon:
                     self._mend()
         except BaseException as error:
             self._fail(error)
+
+    def _look(self) -> None:
+        """At what comes and goes between two scrapes."""
+        beat = self.session.heartbeat
+        if beat is not None:
+            self._recent.take(beat)
+        for name, number in self._queues().items():
+            self._peaks[name].note(number)
+
+    def _queues(self) -> dict[str, int]:
+        """What waits: pieces of the line, batches for the log, bytes of raw tags."""
+        return {
+            "link": self._link.waiting,
+            "log": self._writer.waiting,
+            "tags": self._spool.waiting_bytes,
+        }
 
     def _mend(self) -> None:
         """Bring the board up again, for as long as that takes."""
@@ -328,6 +349,11 @@ class RelayDaemon:
                 "missing_frames": counts.missing,
             },
             "rates": dict(self._rates),
+            "recent": self._recent.status(),
+            "queues": {
+                name: {"waiting": number, "peak": max(number, self._peaks[name].value)}
+                for name, number in self._queues().items()
+            },
             "gaps": session.gaps,
             "tags_not_spooled": self._spool.dropped,
             "log": {

@@ -108,6 +108,11 @@ class SerialLink:
         """Whether the port is open."""
         return self._port is not None
 
+    @property
+    def waiting(self) -> int:
+        """Pieces that were read and not taken yet."""
+        return self._queue.qsize()
+
     def write(self, data: bytes) -> None:
         """Send bytes.
 

@@ -54,6 +54,11 @@ class LogWriter:
         self._thread = threading.Thread(target=self._run, name="log-writer", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting(self) -> int:
+        """Batches and events that wait to be written."""
+        return self._queue.qsize()
+
     def announced(
         self, acquisition: int, slot: NDArray[np.uint64], outcome: NDArray[np.uint8]
     ) -> None:

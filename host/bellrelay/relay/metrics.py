@@ -52,11 +52,59 @@ def relay_metrics(s: Status) -> Iterator[Metric]:
         for name, number in values.items():
             family.add_metric([name], number)
         yield family
+    yield from _recent(s["recent"])
+    yield from _queues(s)
     yield CounterMetricFamily(
         "bellrelay_gaps", "gaps recorded since the daemon started", value=s["gaps"]
     )
     if s["nats"] is not None:
         yield from _broker(s["nats"])
+
+
+def _recent(rates: Status) -> Iterator[Metric]:
+    peak = GaugeMetricFamily(
+        "bellrelay_relay_peak_per_second",
+        "highest rate of a single second in the last minute of the board's clock",
+        labels=["what"],
+    )
+    mean = GaugeMetricFamily(
+        "bellrelay_relay_mean_per_second",
+        "rate in the last minute of the board's clock",
+        labels=["what"],
+    )
+    for what, rate in rates.items():
+        peak.add_metric([what], rate["peak"])
+        mean.add_metric([what], rate["mean"])
+    yield peak
+    yield mean
+
+
+def _queues(s: Status) -> Iterator[Metric]:
+    now = GaugeMetricFamily(
+        "bellrelay_relay_queue",
+        "what waits: pieces of the line, batches for the log, bytes of raw tags",
+        labels=["queue"],
+    )
+    peak = GaugeMetricFamily(
+        "bellrelay_relay_queue_peak", "the most that waited in the last minute", labels=["queue"]
+    )
+    for queue, number in s["queues"].items():
+        now.add_metric([queue], number["waiting"])
+        peak.add_metric([queue], number["peak"])
+    yield now
+    yield peak
+    behind = GaugeMetricFamily(
+        "bellrelay_relay_consumer_behind",
+        "records durable in the log that a consumer was not sent yet",
+        labels=["consumer"],
+    )
+    # Several connections may show the same certificate: the one that is farthest behind.
+    last: dict[str, int] = {}
+    for each in s["consumers"]:
+        last[each["name"]] = min(each["sequence"], last.get(each["name"], each["sequence"]))
+    for name, sequence in last.items():
+        behind.add_metric([name], max(0, s["log"]["durable"] - sequence))
+    yield behind
 
 
 def _broker(nats: Status) -> Iterator[Metric]:

@@ -50,6 +50,11 @@ class TagSpool:
         self._thread = threading.Thread(target=self._run, name="tag-spool", daemon=True)
         self._thread.start()
 
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes of tags that wait to be written, or to be looked at."""
+        return self._queued - self._taken
+
     def take(self, payload: bytes) -> None:
         """Queue a payload; never waits."""
         count = len(payload) // 8 - 1
