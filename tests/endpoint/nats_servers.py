@@ -184,7 +184,7 @@ class Network:
         while True:
             try:
                 async with self.connection("nats-admin.charlie-1", ADMINISTRATOR) as broker:
-                    with broker.faults(), contextlib.suppress(NotFoundError):
+                    with broker.faults("test"), contextlib.suppress(NotFoundError):
                         await broker.client.jsm().delete_stream(RELAY)
                 admin = self.settings("nats-admin.charlie-1")
                 return await make_stream(admin, RELAY, retention)
@@ -196,12 +196,12 @@ class Network:
 
     async def stream_info(self):
         async with self.connection("nats-admin.charlie-1", ADMINISTRATOR) as broker:
-            with broker.faults():
+            with broker.faults("test"):
                 return await broker.client.jsm(timeout=2).stream_info(RELAY)
 
     async def consumer_info(self, consumer):
         async with self.connection("nats-admin.charlie-1", ADMINISTRATOR) as broker:
-            with broker.faults():
+            with broker.faults("test"):
                 return await broker.client.jsm(timeout=2).consumer_info(RELAY, consumer)
 
     def subscriber(self, user="alice-1", **changes):

@@ -275,7 +275,7 @@ def test_an_endpoint_may_read_its_relays_stream_and_nothing_else(network):
             await broker.client.subscribe("_INBOX.bob-1.>")
             await until(lambda: broker.complaint)
             assert "permissions violation for subscription" in broker.complaint.lower()
-            with broker.faults():
+            with broker.faults("test"):
                 assert await broker.client.jsm().stream_info(RELAY)
         assert (await network.stream_info()).state.messages == 0
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["NatsAnnouncements"]
 
 _API_S = 3.0
+_AWAY_S = 1.0
+_MAKE_S = 15.0
+"""Where a server has just died, the others may have to choose who leads the consumer: 4 to 9 s."""
 _CATCH_UP_S = 10.0
 _POLL_S = 1.0
 _PULL_S = 2.0
@@ -109,9 +112,14 @@ class NatsAnnouncements:
 
         client = self._broker.client
         js = client.jsm(timeout=_API_S)
-        with self._broker.faults():
-            with contextlib.suppress(NotFoundError):
+        with (
+            self._broker.faults(f"consumer {self._consumer} away"),
+            # Who would say that it is gone may be the very server that is.
+            contextlib.suppress(NotFoundError, TimeoutError),
+        ):
+            async with asyncio.timeout(_AWAY_S):
                 await js.delete_consumer(self._stream, self._consumer)
+        with self._broker.faults(f"consumer {self._consumer} made"):
             await js.add_consumer(
                 self._stream,
                 ConsumerConfig(
@@ -123,6 +131,7 @@ class NatsAnnouncements:
                     ack_wait=_ACK_WAIT_S,
                     max_ack_pending=max_pending,
                 ),
+                timeout=_MAKE_S,
             )
             self._pull = min(_PULL, max_pending)
             # The broker sends no more than was pulled: nothing is dropped for a limit of ours.
@@ -135,7 +144,7 @@ class NatsAnnouncements:
         async for message in self._messages():
             for record in self._take(message):
                 yield record
-            with self._broker.faults():
+            with self._broker.faults("acknowledging"):
                 await message.ack()
 
     # ------------------------------------------------------------------------ messages
@@ -146,12 +155,12 @@ class NatsAnnouncements:
         next_message = f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}"
         pull = {"batch": self._pull, "expires": int(_PULL_S * 1e9)}
         while True:
-            with self._broker.faults():
+            with self._broker.faults("asking for more"):
                 await self._broker.client.publish(
                     next_message, json.dumps(pull).encode(), subscription.subject
                 )
             for _ in range(self._pull):
-                with self._broker.faults():
+                with self._broker.faults("waiting"):
                     message = await subscription.next_msg(timeout=_SILENCE_S)
                 status = (message.headers or {}).get("Status")
                 if status is None:
@@ -182,7 +191,7 @@ class NatsAnnouncements:
     def _place(self, message: Msg) -> tuple[int, int]:
         """Where it stands in the stream, and how many come after it."""
         try:
-            with self._broker.faults():
+            with self._broker.faults("a message from elsewhere"):
                 metadata = message.metadata
             return int(metadata.sequence.stream), int(metadata.num_pending)
         except (ValueError, IndexError):

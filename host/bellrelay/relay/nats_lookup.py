@@ -90,7 +90,7 @@ class StreamLookup:
         return Found(stream_sequence, sequence or 0, b.relay_id, b.oldest, b.durable)
 
     async def _bounds(self) -> tuple[int, int]:
-        with self._broker.faults():
+        with self._broker.faults(f"stream {self._stream}"):
             state = (await self._js.stream_info(self._stream)).state
             return max(1, state.first_seq), state.last_seq
 
@@ -115,7 +115,7 @@ class StreamLookup:
 
         at = low
         while at <= high:
-            with self._broker.faults():
+            with self._broker.faults(f"message {at}"):
                 try:
                     message = await self._js.get_msg(
                         self._stream, at, subject=subject_of(self._stream), next=True

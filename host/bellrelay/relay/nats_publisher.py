@@ -202,7 +202,7 @@ class NatsPublisher:
         }
         self.published += 1
         self._sent_at = time.monotonic()
-        with broker.faults():
+        with broker.faults("publishing"):
             try:
                 ack = await js.publish(
                     subject_of(self._stream), payload, stream=self._stream, headers=headers

@@ -49,7 +49,7 @@ async def make_stream(servers: BrokerServers, stream: str, retention: NatsRetent
     broker = await Broker.connect(servers, broker_context(servers), ADMINISTRATOR)
     try:
         js = broker.client.jsm(timeout=_API_S)
-        with broker.faults():
+        with broker.faults(f"stream {stream}"):
             try:
                 await js.stream_info(stream)
             except NotFoundError:

@@ -89,7 +89,7 @@ class Broker:
         host, port = split_address(server)
         host = f"[{host}]" if ":" in host else host
         try:
-            with broker.faults():
+            with broker.faults("connecting"):
                 async with asyncio.timeout(_CONNECT_S):
                     await client.connect(
                         [f"nats://{host}:{port}"],
@@ -116,8 +116,8 @@ class Broker:
         self.complaint = str(error).removeprefix("nats: ") or type(error).__name__
 
     @contextlib.contextmanager
-    def faults(self) -> Iterator[None]:
-        """What the library raises is a BrokerUnavailable, with what the broker said last."""
+    def faults(self, what: str) -> Iterator[None]:
+        """What the library raises is a BrokerUnavailable of ``what``, with the broker's words."""
         import nats.errors
 
         try:
@@ -127,7 +127,7 @@ class Broker:
                 raise
             why = str(error).removeprefix("nats: ") or type(error).__name__
             said = self.complaint if self.complaint not in why else ""
-            raise BrokerUnavailable(f"{why} ({said})" if said else why) from error
+            raise BrokerUnavailable(f"{what}: {why}" + (f" ({said})" if said else "")) from error
 
     async def close(self) -> None:
         """Hang up."""
