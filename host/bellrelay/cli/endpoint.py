@@ -230,7 +230,9 @@ def _check(settings: EndpointConfig, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result))
     else:
+        bits = result["pool_bits"]
+        pool = "its key pool is in use" if bits is None else f"{bits} bits of key for tags"
         print(
-            f"{settings.origin}: can be used; {result['role']} of {result['peer_id']}, "
-            f"{result['pool_bits']} bits of key for tags"
+            f"{settings.origin}: can be used; {result['role']} of {result['peer_id']}, {pool}; "
+            f"agreement {result['agreement'][:16]}"
         )
