@@ -30,7 +30,8 @@ from bellrelay.control.fault_observation import Observation
 from bellrelay.control.fault_signatures import FAULTS
 from bellrelay.control.link_observer import Round
 from bellrelay.control.link_watch import LinkWatch
-from bellrelay.endpoint.config import EndpointConfig
+from bellrelay.endpoint.config import EndpointConfig, WatchActions
+from bellrelay.endpoint.control_socket import Refused
 from bellrelay.service.health_server import HealthServer
 from bellrelay.settings.model import Health
 
@@ -264,6 +265,59 @@ def test_a_baseline_is_learnt_and_used(tmp_path: Path) -> None:
     assert kept["relays"]["charlie-1"]["seconds"] >= 60.0
     assert len(kept["relays"]["charlie-1"]["baseline"]["clicks_per_s"]) == 4
     assert "--new-baseline" in path.read_text()
+
+
+def test_a_person_does_what_the_watch_may_not(tmp_path: Path, learnt: Path) -> None:
+    stage = Stage(SimulatedLink(seed=6))
+    path = tmp_path / "baseline.yaml"
+    path.write_bytes(learnt.read_bytes())
+    nothing = dict.fromkeys(WatchActions.model_fields, False)
+
+    async def scene() -> None:
+        settings = watched_alice(tmp_path, baseline=str(path), learn_s=60.0, actions=nothing)
+        async with watched(stage, settings, everybody(stage)) as faults:
+            orders = faults.orders()
+            await until(faults, lambda s: s["rounds"] >= 15, 30)
+            stage.happens = {"light": (0.4, 1.0)}
+            status = await until(faults, lambda s: s["active"], 20)
+            assert status["active"][0]["fault"] == "asymmetric-loss"
+            status = await until(faults, lambda s: s["orders"], 20)
+            assert status["orders"][0]["outcome"] == "failed"
+            assert stage.asked == []
+            given = {"action": "throttle", "who": "root", "why": "a drill"}
+            assert await orders["act"](given) == {"done": "sends in 0.5 of the slots"}
+            assert stage.asked == [("rate", 0.5)]
+            status = dict(faults.status())
+            assert status["orders"][-1]["why"] == "a drill"
+            assert status["orders"][-1]["subject"] == "root"
+            assert status["in_force"]["throttle"]["fault"] == "operator"
+            await orders["take-back"](given)
+            assert stage.asked[-1] == ("rate", 1.0)
+            # It stays as it is: what is usual is learnt anew, and the fault is none any more.
+            await orders["learn"]({})
+            assert faults.status()["active"] == []
+            assert BaselineFile(path).load("charlie-1") is None
+            assert BaselineFile(path).load("charlie-2") is not None
+            status = await until(
+                faults, lambda s: s["relays"]["charlie-1"]["baseline"]["state"] == "known", 150
+            )
+            assert status["active"] == []
+            with pytest.raises(Refused, match="no relay dora; there are charlie-1, charlie-2"):
+                await orders["learn"]({"relay": "dora"})
+
+    asyncio.run(scene())
+
+
+def test_without_a_file_nothing_can_be_learnt_anew(tmp_path: Path) -> None:
+    stage = Stage(SimulatedLink(seed=6))
+
+    async def scene() -> None:
+        async with watched(stage, watched_alice(tmp_path), everybody(stage)) as faults:
+            await until(faults, lambda s: s["rounds"] >= 3, 10)
+            with pytest.raises(Refused, match=r"watch\.baseline names no file"):
+                await faults.orders()["learn"]({})
+
+    asyncio.run(scene())
 
 
 def test_a_status_without_sense_ends_nothing(tmp_path: Path, learnt: Path) -> None:
