@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from html import escape
@@ -38,7 +38,8 @@ p { margin: .4rem 0; } .soft { color: var(--soft); } .bad { color: var(--bad); f
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; vertical-align: top; padding: .3rem .6rem;
   border-bottom: 1px solid var(--line); }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+th.number { white-space: normal; }
 figure { margin: .8rem 0; } svg { width: 100%; height: auto; }
 figcaption { color: var(--soft); font-size: .85rem; }
 a { color: inherit; }
@@ -120,11 +121,12 @@ def _objectives(data: ReportData, file: SloFile) -> str:
         "Of",
         "#Target",
         "#Reached in these days",
-        f"#Spent of {file.window}'s budget",
+        f"#Spent of the {file.window} budget",
         "#Left at the end",
         "Runbook",
     ]
-    picture = draw_traces(
+    picture = partial(
+        draw_traces,
         data.budgets,
         data.span,
         lambda labels: " ".join([labels.get("slo", ""), *_of(labels, ("slo", "__name__"))]),
@@ -151,7 +153,7 @@ def _row_of(kept: Kept, file: SloFile) -> list[str]:
     return [
         _e(f"{kept.slo.name}: {kept.slo.title}"),
         _e(", ".join(kept.labels.values()) or "nobody"),
-        _share(kept.slo.target),
+        f"{100 * kept.slo.target:g} %",
         _marked(reached, missed),
         _marked(spent, kept.spent is not None and kept.spent > 1.0),
         _marked(left, gone),
@@ -172,8 +174,8 @@ def _availability(data: ReportData) -> str:
             rows.append(
                 [_e(kept.slo.title), _e(_of_relay(data, kept.labels)), share, away, _share(known)]
             )
-        picture = draw_traces(
-            traces, data.span, partial(_of_relay, data), "of the time / %", scale=100.0
+        picture = partial(
+            draw_traces, traces, data.span, partial(_of_relay, data), "of the time / %", scale=100.0
         )
         parts.append(_figure(picture, f"{found[0].slo.title}: share of each step.", traces))
     head = ["What", "Of", "#Of the recorded time", "#Away", "#Recorded"]
@@ -191,7 +193,7 @@ def _blocks(data: ReportData) -> str:
         for s in sorted(data.ended, key=lambda s: -s.value)
         if s.value >= 0.5
     ]
-    picture = draw_blocks(data.ended_by_day, data.span)
+    picture = partial(draw_blocks, data.ended_by_day, data.span)
     return _section(
         "Sifting, and blocks that failed",
         "Blocks that ended, by why they made no key. Counts come from scrapes and may be off by "
@@ -225,7 +227,7 @@ def _detectors(data: ReportData, audit: CalibrationAudit) -> str:
     ]
 
     def picture(traces: Sequence[Trace], unit: str, caption: str, scale: float = 1.0) -> str:
-        drawn = draw_traces(traces, data.span, name, unit, scale=scale)
+        drawn = partial(draw_traces, traces, data.span, name, unit, scale=scale)
         return _figure(drawn, caption, traces)
 
     return _section(
@@ -245,14 +247,15 @@ def _detectors(data: ReportData, audit: CalibrationAudit) -> str:
 
 def _key(data: ReportData, file: SloFile) -> str:
     rows = [[_e(_label(s.labels)), f"{s.value:,.0f}"] for s in data.key_bits]
-    rate = draw_traces(data.key_rate, data.span, _label, "bits / s")
+    rate = partial(draw_traces, data.key_rate, data.span, _label, "bits / s")
     pictures = [_figure(rate, "Secret key stored, per second.", data.key_rate)]
     for basis, caption in (
         ("Z", "QBER in Z, as corrected."),
         ("X", "QBER in X, both mu or both nu: 25 % is the least that coherent states allow."),
     ):
         traces = [t for t in data.errors if t.labels.get("basis") == basis]
-        drawn = draw_traces(
+        drawn = partial(
+            draw_traces,
             traces,
             data.span,
             lambda labels: _label(labels, ("basis",)),
@@ -345,7 +348,11 @@ def _alerts(data: ReportData, file: SloFile) -> str:
         "Alerts",
         "",
         _table(head, rows),
-        _figure(draw_alerts(data.alerts, data.span), "When each fired; pages in red.", data.alerts),
+        _figure(
+            partial(draw_alerts, data.alerts, data.span),
+            "When each fired; pages in red.",
+            data.alerts,
+        ),
     )
 
 
@@ -393,10 +400,10 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def _figure(picture: str, caption: str, of: Sequence[object]) -> str:
+def _figure(draw: Callable[[], str], caption: str, of: Sequence[object]) -> str:
     if not of:
         return f'<p class="soft">{_e(caption)} {_NO_DATA.capitalize()}.</p>'
-    return f"<figure>{picture}<figcaption>{_e(caption)}</figcaption></figure>"
+    return f"<figure>{draw()}<figcaption>{_e(caption)}</figcaption></figure>"
 
 
 def _marked(text: str, bad: bool) -> str:
