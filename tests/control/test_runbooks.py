@@ -47,7 +47,7 @@ SECTIONS = [
 ]
 ALL_PAGES = sorted({*(fault.name for fault in PAGES), *ALERT_PAGES, *PLANNED})
 README = (ROOT / "docs/runbooks/README.md").read_text()
-REHEARSED_BY_NONE = {"bridge-stands", "tag-key-short"}
+REHEARSED_BY_NONE = {"bridge-stands"}
 OTHERS = ("systemctl", "journalctl", "curl")
 UNITS = {path.name.partition("@")[0] for path in (ROOT / "deploy/systemd").glob("*.service")}
 

@@ -56,6 +56,7 @@ SETTLE_S = 3.0
 """After which counts of light that has just come are believed: no lock is waited for here."""
 REFILL_SHARE = 0.1
 """Of every key, what the endpoints keep for tags."""
+RESERVE_BITS = 8192
 _SECRET_BYTES = 1 << 21
 LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
 
@@ -296,7 +297,7 @@ def _endpoint(
         "store": {"directory": str(folder / f"{role}.blocks")},
         "key_pool": {
             "file": str(folder / f"{role}.pool"),
-            "reserve_bits": 8192,
+            "reserve_bits": RESERVE_BITS,
             "refill_share": REFILL_SHARE,
         },
         "intensity_monitor": dict(MONITOR),

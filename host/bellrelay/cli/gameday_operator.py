@@ -156,7 +156,11 @@ class Operator:
         end = time.monotonic() + _LONGEST_S
         with tempfile.TemporaryFile("w+") as said:
             running = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                cwd=self._system.files.folder,
             )
             try:
                 while running.poll() is None:

@@ -18,8 +18,9 @@ from typing import Any
 
 import yaml
 
-from bellrelay.cli.gameday_files import LADDER, RELAYS, SETTLE_S, GamedayFiles
+from bellrelay.cli.gameday_files import LADDER, RELAYS, RESERVE_BITS, SETTLE_S, GamedayFiles
 from bellrelay.cli.gameday_operator import Operator
+from bellrelay.cli.gameday_pools import SECRET, bring_secret, drain_pools
 from bellrelay.cli.run_certificates import expire_certificate
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed, last_words, process
@@ -195,6 +196,8 @@ class GamedaySystem:
             return self._lie(self._name(what.lie, sight))
         if what.expire is not None:
             return self._expire(what.expire.who)
+        if what.drain is not None:
+            return self._drain()
         if what.move is not None:
             return self._move(self._name(what.move, sight))
         assert what.propose is not None
@@ -299,6 +302,26 @@ class GamedaySystem:
 
         self._repairs.append(renew)
         return take_in
+
+    def _drain(self) -> Callable[[], None]:
+        folder = self.files.folder
+        for role in ROLES:
+            self.stop(role)
+        drain_pools(folder, RESERVE_BITS)
+        for role in ROLES:
+            self.start(role)
+
+        def fill() -> None:
+            for role in ROLES:
+                self.stop(role)
+            bring_secret(folder)
+            for role in ROLES:
+                words = ["--config", str(self.files.yaml_of(role))]
+                self.run("endpoint", *words, "--create-pool", str(folder / SECRET))
+                self.start(role)
+
+        self._repairs.append(lambda: bring_secret(folder))
+        return fill
 
     def _move(self, relay: str) -> Callable[[], None]:
         config = str(self.files.yaml_of("alice"))

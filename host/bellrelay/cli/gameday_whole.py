@@ -57,13 +57,22 @@ def run_gameday(
     Raises
     ------
     RunFailed
-        The system does not start.
+        The only system does not start.
     """
     groups = _by_link(scenarios) if together else [[one] for one in scenarios]
-    parts = []
+    parts: list[GamedayReport] = []
     for group in groups:
         shape = replace(SHAPES[board, group[0].link], by_itself=pages is None)
-        parts.append(_in_one_system(group, shape, inject, tell, pages))
+        try:
+            parts.append(_in_one_system(group, shape, inject, tell, pages))
+        except RunFailed as error:
+            if len(groups) == 1:
+                raise
+            # What the others have shown is not thrown away for it.
+            tell(f"no system: {error}")
+            names = ", ".join(scenario.name for scenario in group)
+            failed = f"{names}: {error}"
+            parts.append(GamedayReport(board, [], 0.0, 0.0, Timeline(RELAYS, []), None, [failed]))
     return parts[0] if len(parts) == 1 else _joined(parts)
 
 

@@ -98,6 +98,10 @@ class Inject(Model):
         default=None, description="a relay's announcements are tampered with: slots come twice"
     )
     expire: Expire | None = None
+    drain: Literal[True] | None = Field(
+        default=None,
+        description="both endpoints are started again with pools that are nearly empty",
+    )
     move: Relay | None = Field(default=None, description="a planned move to this relay is ordered")
     propose: Propose | None = None
 
@@ -114,6 +118,8 @@ class Inject(Model):
             return f"{value.relay}: {_short(value.to)}"
         if isinstance(value, Expire):
             return f"certificate of {value.who} expires"
+        if name == "drain":
+            return "pools of key for tags are nearly empty"
         if isinstance(value, Propose):
             return f"other intensities are proposed: {_short(value.factors)}"
         return f"{name} {value if isinstance(value, str) else ', '.join(self.stop or ())}"
