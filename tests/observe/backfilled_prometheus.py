@@ -85,6 +85,9 @@ class History:
         yield overdue, RELAY, lambda at: float(self._end_s - at > 2 * DAY_S)
         name = "bellrelay_relay_calibration_last_success_timestamp_seconds"
         yield name, {**RELAY, "step": "hom"}, lambda _at: self._end_s - DAY_S
+        for d in range(DETECTORS):
+            dark = {**RELAY, "detector": f"D{d}", "bound": "rate"}
+            yield "bellrelay_relay_dark_counts_per_second", dark, lambda _at: 90.0
         rates = {"slots": 80e6, "slots_not_live": 8e6}
         for d in range(DETECTORS):
             rates |= {f"early_{d}": 1000.0 * (d + 1) - 1.0, f"outside_{d}": 1.0}

@@ -153,6 +153,11 @@ def _set(health, path, value):
         ("charles", {"tracking.state": "holdover"}, "the slot clock is holdover"),
         ("charles", {"tracking.reference_locked": False}, "the reference clock is not locked"),
         ("charles", {"tracking.not_written": "busy"}, "the slot clock: busy"),
+        (
+            "charles",
+            {"nats": {"stream": "s", "pending": 3, "connected": False, "reason": "refused"}},
+            "no connection to the broker: refused",
+        ),
         ("charles", {"trial": {"version": 2, "fault": "disk full"}}, "disk full"),
         (
             "alice",
@@ -208,6 +213,11 @@ def test_what_a_daemon_says_is_wrong_is_told(name, changes, wrong):
                 }
             },
             "calibration-overdue",
+        ),
+        (
+            "bob",
+            {"monitors": {"each": {"power": {"stale": True, "age_s": 60.0, "beyond": []}}}},
+            "monitor-stale",
         ),
         ("kme-alice", {"low_water": ["apps"]}, "key-shortage"),
         ("kme-alice", {"lifecycle.kek_due": True}, "kek-due"),

@@ -227,6 +227,7 @@ def test_a_week_is_what_it_was(prometheus):
         "1": pytest.approx(2000.0, rel=0.01),
     }
     assert [max(t.values) for t in data.outside] == pytest.approx([1.0, 1.0], rel=0.01)
+    assert {v for t in data.dark for v in t.values} == {90.0}
     assert {round(v, 3) for t in data.live for v in t.values} == {0.9}
     errors = {t.labels["basis"]: t.values[0] for t in data.errors}
     assert errors == {"Z": pytest.approx(0.01), "X": pytest.approx(0.26)}
@@ -350,7 +351,7 @@ def test_a_report_is_one_page_with_everything(report):
     # Nothing is fetched; pictures stand in it, and refer to themselves alone.
     assert all(address.startswith("#") for address in page.loads), page.loads
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
-    assert page.tags.count("svg") == 11
+    assert page.tags.count("svg") == 12
     assert "<script>alert" not in text
     said = " ".join(" ".join(page.text).split())
     assert EVIL in said

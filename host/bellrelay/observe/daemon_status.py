@@ -14,10 +14,11 @@ from typing import Any
 
 from bellrelay.wire.geometry import BoardGeometry
 
+from .active_fault import ActiveFault
+from .monitor_faults import monitor_faults
 from .status_file import Kind
 
 __all__ = [
-    "ActiveFault",
     "Condition",
     "DaemonStatus",
     "age_text",
@@ -35,20 +36,6 @@ class Condition(StrEnum):
     WELL = "well"
     DEGRADED = "degraded"
     UNREACHABLE = "unreachable"
-
-
-@dataclass(frozen=True)
-class ActiveFault:
-    """Something that is wrong now, and the page about it.
-
-    name : as the watch or the alert calls it. said_by : the endpoint, or "Prometheus".
-    """
-
-    name: str
-    subject: str
-    title: str
-    runbook: str
-    said_by: str
 
 
 @dataclass(frozen=True)
@@ -204,11 +191,32 @@ def _relay(r: _Reader, lit: bool | None) -> None:
         _of(h, "live_fraction", lambda x: f"{100 * x:.1f} % live"),
         _of(r.part("rates"), "announcements_per_s", lambda x: f"{x:.0f} announcements/s"),
     )
+    _broker(r)
     r.say("consumers", ", ".join(str(c["name"]) for c in h.get("consumers", ())) or "none")
     _calibration(r)
+    _monitors(r, str(h["relay_id"]))
     trial = r.part("trial")
     r.say("settings", _of(trial, "version", lambda v: f"version {v} on trial"))
     r.blame(trial.get("fault"))
+
+
+def _broker(r: _Reader) -> None:
+    broker = r.part("nats")
+    if not broker:
+        return
+    r.say("broker", f"stream {broker['stream']}", f"{broker['pending']} records not published")
+    if not broker["connected"]:
+        r.wrong.append(f"no connection to the broker: {broker['reason'] or 'not yet'}")
+
+
+def _monitors(r: _Reader, said_by: str) -> None:
+    monitors = r.part("monitors").get("each") or {}
+    r.faults += monitor_faults(r.health, said_by)
+    r.say("monitors", *(f"{name} {_age_of(state)}" for name, state in monitors.items()))
+
+
+def _age_of(state: Mapping[str, Any]) -> str:
+    return "silent" if state["stale"] else f"{age_text(state['age_s'])} ago"
 
 
 def _clock(r: _Reader, lit: bool | None) -> None:
@@ -298,6 +306,7 @@ def _endpoint(r: _Reader) -> None:
     r.blame(h["random_health"]["alarm"], f"random numbers: {h['random_health']['alarm']}")
     _pulses(r)
     r.blame(r.part("changes").get("fault"))
+    _monitors(r, str(h["endpoint_id"]))
     _watch(r)
 
 

@@ -90,10 +90,10 @@ class ReportData:
     simulated : relays that were twins. kept : objectives. budgets : left over time. measured : by
     SLO name, share of time in which a relay or an endpoint was up, over time, of those with such
     an indicator. recorded : share of the days in which this was recorded at all. ended : blocks
-    by state and cause. ended_by_day : the same, a point a day. clicks, outside, live : of
-    detectors, over time. key_bits : made in these days. key_rate, errors : over time. overdue :
-    share of the recorded time in which a calibration was overdue. last_well : of calibration
-    steps, UTC s.
+    by state and cause. ended_by_day : the same, a point a day. clicks, outside, live, dark : of
+    detectors, over time; dark counts as calibrations measured them. key_bits : made in these
+    days. key_rate, errors : over time. overdue : share of the recorded time in which a
+    calibration was overdue. last_well : of calibration steps, UTC s.
     """
 
     span: Span
@@ -107,6 +107,7 @@ class ReportData:
     clicks: Sequence[Trace]
     outside: Sequence[Trace]
     live: Sequence[Trace]
+    dark: Sequence[Trace]
     key_bits: Sequence[Series]
     key_rate: Sequence[Trace]
     errors: Sequence[Trace]
@@ -159,6 +160,10 @@ async def gather(api: PrometheusApi, file: SloFile, span: Span) -> ReportData:
         trace(detectors("early|late|outside|dead_time")),
         trace(detectors("outside")),
         trace(f"1 - {dead} / ({all_slots} > 0)"),
+        trace(
+            "max by (relay, detector) (last_over_time("
+            f'bellrelay_relay_dark_counts_per_second{{bound="rate"}}[{step}]))'
+        ),
         trace(f"sum by (link, endpoint) (rate({bits}[{step}]))"),
         trace(
             f"avg by (link, endpoint, basis) "
@@ -174,7 +179,7 @@ async def gather(api: PrometheusApi, file: SloFile, span: Span) -> ReportData:
             f"bellrelay_relay_calibration_last_success_timestamp_seconds[{days}]))"
         ),
     )
-    budgets, ended_by_day, clicks, outside, live, key_rate, errors = found
+    budgets, ended_by_day, clicks, outside, live, dark, key_rate, errors = found
     totals, key_bits, overdue, last_well = numbers
     return ReportData(
         span=span,
@@ -188,6 +193,7 @@ async def gather(api: PrometheusApi, file: SloFile, span: Span) -> ReportData:
         clicks=clicks,
         outside=outside,
         live=live,
+        dark=dark,
         key_bits=key_bits,
         key_rate=key_rate,
         errors=errors,

@@ -242,6 +242,7 @@ def _detectors(data: ReportData, audit: CalibrationAudit) -> str:
         _table(["Detector", "#Rate/s", "#Interval", "Measured (UTC)"], dark)
         if dark
         else "<p>Not measured: no record of the calibration step <code>dark</code>.</p>",
+        picture(data.dark, "dark / s", "Dark counts, by the last calibration that looked."),
     )
 
 

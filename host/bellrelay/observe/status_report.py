@@ -10,7 +10,8 @@ from typing import Any
 
 from bellrelay.service.health_asker import HealthAsker
 
-from .daemon_status import ActiveFault, Condition, DaemonStatus, daemon_status, unreachable
+from .active_fault import ActiveFault
+from .daemon_status import Condition, DaemonStatus, daemon_status, unreachable
 from .prometheus_api import PrometheusApi, PrometheusAway, PrometheusRefused
 from .slo_file import SloFile
 from .slo_status import FiringAlert, firing_of
