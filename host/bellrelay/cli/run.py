@@ -55,6 +55,13 @@ def run(
     keys: Annotated[
         bool, typer.Option(help="Alice and Bob distil a key from the announcements.")
     ] = True,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="A new folder for the KMEs: start them again there, and fetch what key is left.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Simulated photons through a board that is not there, the daemons, and a key on both sides.
@@ -63,6 +70,9 @@ def run(
     gateware under Verilator, and every byte of their frames must be the same.
     """
     import dataclasses
+
+    if keep is not None:
+        _make_empty(keep)
 
     from bellrelay.cli.run_link import DEFAULT_LINK, DEFAULT_SLOTS
     from bellrelay_sim.link_config import link_and_geometry, load_link
@@ -92,7 +102,7 @@ def run(
         if keys and not distill:
             progress.say("no key: the senders do not send the four intensities")
         report, histogram = run_system(
-            link, geometry, config, board, number, seed, comparison, progress, distill
+            link, geometry, config, board, number, seed, comparison, progress, distill, keep
         )
     if histogram is not None:
         names = tuple(d.name for d in link.detectors)
@@ -108,8 +118,20 @@ def run(
             console.print(table)
         if histogram is not None:
             console.print(f"arrival times: {plot}")
+        if keep is not None and report.delivery is not None:
+            console.print(f"KMEs, to be started again: {keep}/alice.yaml, {keep}/bob.yaml")
     if not report.check_passed:
         raise typer.Exit(ExitCode.CHECK_FAILED)
+
+
+def _make_empty(keep: Path) -> None:
+    try:
+        keep.mkdir(mode=0o700, exist_ok=True)
+        filled = any(keep.iterdir())
+    except OSError as error:
+        raise typer.BadParameter(f"{keep}: {error.strerror}", param_hint="--keep") from None
+    if filled:
+        raise typer.BadParameter(f"{keep} is not empty", param_hint="--keep")
 
 
 def _compare(

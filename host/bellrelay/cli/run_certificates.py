@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -16,15 +16,21 @@ __all__ = ["expire_certificate", "make_certificates", "tls_files"]
 _LIFETIME = datetime.timedelta(days=2)
 
 
-def make_certificates(folder: Path, names: Sequence[str]) -> None:
-    """Write ``ca.crt``, and ``NAME.crt`` and ``NAME.key`` (mode 0600) for every name."""
+def make_certificates(
+    folder: Path, names: Sequence[str], also: Mapping[str, Sequence[str]] | None = None
+) -> None:
+    """Write ``ca.crt``, and ``NAME.crt`` and ``NAME.key`` (mode 0600) for every name.
+
+    also : by name, under which other names it is found.
+    """
     ca_key = ec.generate_private_key(ec.SECP256R1())
     _write_key(folder / "ca.key", ca_key)
     ca = _signed("bellrelay run", ca_key, "bellrelay run", ca_key, authority=True)
     (folder / "ca.crt").write_bytes(ca.public_bytes(serialization.Encoding.PEM))
     for name in names:
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = _signed(name, key, "bellrelay run", ca_key, authority=False)
+        others = (also or {}).get(name, ())
+        certificate = _signed(name, key, "bellrelay run", ca_key, authority=False, also=others)
         (folder / f"{name}.crt").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         _write_key(folder / f"{name}.key", key)
 
@@ -71,7 +77,9 @@ def _signed(
     *,
     authority: bool,
     ends: datetime.datetime | None = None,
+    also: Sequence[str] = (),
 ) -> x509.Certificate:
+    names = [x509.DNSName(name) for name in (subject, *also)]
     now = datetime.datetime.now(datetime.UTC)
     return (
         x509.CertificateBuilder()
@@ -82,7 +90,7 @@ def _signed(
         .not_valid_before(now - _LIFETIME)
         .not_valid_after(ends or now + _LIFETIME)
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(subject)]), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .sign(issuer_key, hashes.SHA256())
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ SMALLEST_KEY = 1024
 
 _SIZE_BITS = 256
 _WAIT_S = 60
+_KEPT_PORTS = {"alice": 8443, "bob": 8444}
+_KEPT_PEER_PORT = 8445
 
 
 @dataclass(frozen=True)
@@ -44,23 +47,32 @@ class Delivery:
     equal: bool
 
 
-def deliver_a_key(folder: Path) -> Delivery:
+def deliver_a_key(folder: Path, keep: Path | None = None) -> Delivery:
     """Start both KMEs on the stores of endpoints that have ended, and fetch a key as ETSI 014 says.
+
+    Parameters
+    ----------
+    folder
+        Of the run.
+    keep
+        Where the KMEs' files go, an empty folder that stays: they can be started again there, with
+        the key that is left. None: within ``folder``.
 
     Raises
     ------
     RunFailed
         A KME failed, or gave no key.
     """
-    own = folder / "kme"
-    own.mkdir()
-    make_certificates(own, [f"{kind}-{role}" for kind in ("kme", "app") for role in ROLES])
+    own = keep.resolve() if keep else folder / "kme"
+    own.mkdir(mode=0o700, exist_ok=True)
+    names = [f"{kind}-{role}" for kind in ("kme", "app") for role in ROLES]
+    make_certificates(own, names, {f"kme-{role}": ["localhost"] for role in ROLES})
     peer_port = free_port()
     with contextlib.ExitStack() as stack:
         kmes = []
         for role in ROLES:
             config = own / f"{role}.yaml"
-            config.write_text(yaml.safe_dump(_kme_yaml(folder, role, peer_port)))
+            config.write_text(yaml.safe_dump(_kme_yaml(folder, own, role, peer_port)))
             write_kek_file(own / f"{role}.kek")
             log = own / f"{role}.log"
             kmes.append(
@@ -76,11 +88,36 @@ def deliver_a_key(folder: Path) -> Delivery:
         delivery = asyncio.run(_fetch(own, ports))
         for role, kme in zip(ROLES, kmes, strict=True):
             stop(kme, own / f"{role}.log", f"{role}'s KME")
+    if keep:
+        _make_startable(own)
     return delivery
 
 
-def _kme_yaml(folder: Path, role: str, peer_port: int) -> dict[str, Any]:
-    own, peer = folder / "kme", ROLES[1 - ROLES.index(role)]
+def _make_startable(own: Path) -> None:
+    """The KMEs' files for a start without the run: no intake of its blocks, and ports that stay."""
+    peer_port = _port(_KEPT_PEER_PORT)
+    for role in ROLES:
+        path = own / f"{role}.yaml"
+        values = yaml.safe_load(path.read_text())
+        del values["intake"]
+        values["listen"] = f"127.0.0.1:{_port(_KEPT_PORTS[role])}"
+        values["peer"]["listen" if role == "alice" else "connect"] = f"127.0.0.1:{peer_port}"
+        path.write_text(yaml.safe_dump(values, sort_keys=False))
+
+
+def _port(wanted: int) -> int:
+    """This one, if nobody listens there now, or another one."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", wanted))
+        except OSError:
+            return free_port()
+    return wanted
+
+
+def _kme_yaml(folder: Path, own: Path, role: str, peer_port: int) -> dict[str, Any]:
+    peer = ROLES[1 - ROLES.index(role)]
     tls = tls_files(own, f"kme-{role}")
     way = "listen" if role == "alice" else "connect"
     return {
@@ -91,7 +128,7 @@ def _kme_yaml(folder: Path, role: str, peer_port: int) -> dict[str, Any]:
             "kme_id": f"kme-{peer}",
             way: f"127.0.0.1:{peer_port}",
             "name": f"kme-{peer}",
-            "tls": tls,
+            "tls": dict(tls),
         },
         "pairs": [{"name": "apps", "saes": {f"kme-{each}": f"app-{each}" for each in ROLES}}],
         "store": {"directory": str(own / f"{role}.store")},

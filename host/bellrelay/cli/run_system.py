@@ -111,10 +111,12 @@ def run_system(
     comparison: dict[str, Any] | None,
     progress: Progress,
     distill: bool = True,
+    keep: Path | None = None,
 ) -> tuple[RunReport, ArrivalHistogram | None]:
     """Start all processes, wait for the last photon and the last block, account for everything.
 
-    With ``distill``, the whole run is one block of Alice's and Bob's.
+    With ``distill``, the whole run is one block of Alice's and Bob's. ``keep``: where the KMEs that
+    deliver its key stay.
 
     Raises
     ------
@@ -191,7 +193,7 @@ def run_system(
         delivery = None
         if keys is not None and keys.equal and keys.bits >= SMALLEST_KEY:
             progress.say("two applications fetch a key from the KMEs")
-            delivery = deliver_a_key(folder)
+            delivery = deliver_a_key(folder, keep)
     report = _report(link, geometry, board, check, final, wall, comparison, events.truth)
     if keys is not None:
         sound = keys.agreed and keys.equal is not False and (delivery is None or delivery.equal)
