@@ -1,9 +1,8 @@
-"""What comes and goes between two scrapes: rates of single seconds, and what waits."""
+"""Rates of single seconds, which a scrape now and then would miss."""
 
 import pytest
 
 from bellrelay.relay.recent_rates import RecentRates
-from bellrelay.service.recent_peak import RecentPeak
 from bellrelay.wire.payloads import Heartbeat
 from bellrelay.wire.registers import State
 
@@ -65,16 +64,3 @@ def test_nothing_is_said_before_a_second_has_passed():
     assert rates.status() == {}
     rates.take(beat(5, clicks_0=1))
     assert rates.status() == {}
-
-
-def test_a_peak_is_there_for_a_minute_at_least_and_two_at_most():
-    for begin in (10.0, 59.0, 500.0):
-        now = [0.0]
-        peak = RecentPeak(lambda now=now: now[0])
-        assert peak.value == 0.0
-        now[0] = begin
-        peak.note(7.0)
-        peak.note(3.0)
-        for after, value in ((0.0, 7.0), (60.0, 7.0), (121.0, 0.0)):
-            now[0] = begin + after
-            assert peak.value == value

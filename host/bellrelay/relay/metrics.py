@@ -64,12 +64,14 @@ def relay_metrics(s: Status) -> Iterator[Metric]:
 def _recent(rates: Status) -> Iterator[Metric]:
     peak = GaugeMetricFamily(
         "bellrelay_relay_peak_per_second",
-        "highest rate of a single second in the last minute of the board's clock",
+        "highest rate of a single second in the last minute of the board's clock: clicks, and "
+        "those that dead time suppressed or that lie outside of windows, by channel; "
+        "announcements; slots that are not live; all that was lost",
         labels=["what"],
     )
     mean = GaugeMetricFamily(
         "bellrelay_relay_mean_per_second",
-        "rate in the last minute of the board's clock",
+        "the same, the mean of that minute",
         labels=["what"],
     )
     for what, rate in rates.items():
