@@ -9,7 +9,8 @@ the difference is what one scrape a second costs. Beside it stands what one scra
 daemon's processor time: of a relay's, of an endpoint's with a long history, of a KME's.
 
 What traces cost is measured without a daemon, in turns with and without: a log's writer that is
-told of every frame, and the spans of a block, sent to a collector that takes them.
+told of every frame, and two endpoints that make key of blocks; spans go to a collector that takes
+them.
 """
 
 from __future__ import annotations
@@ -34,21 +35,25 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "relay"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "keys"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "endpoint"))
 
 from pretend_board import PretendBoard
+from synthetic_blocks import synthetic_run
+from two_endpoints import play
 from two_sites import TwoSites
 
 from bellrelay.cli.kme import _finished_keys
 from bellrelay.cli.run_certificates import make_certificates, tls_files
-from bellrelay.endpoint.block import BlockId, BlockState
+from bellrelay.endpoint.block import BlockState
 from bellrelay.endpoint.block_store import BlockStore
+from bellrelay.endpoint.block_trace import BlockTrace
 from bellrelay.endpoint.config import check_endpoint_config
 from bellrelay.endpoint.daemon import EndpointDaemon
 from bellrelay.endpoint.key_pool import KeyPool
 from bellrelay.keys.kme_config import load_kme_config
 from bellrelay.keys.kme_daemon import KmeDaemon
-from bellrelay.observe.block_spans import ENDPOINT_STEPS
-from bellrelay.observe.block_tracer import block_tracer
+from bellrelay.observe.block_spans import BlockName
+from bellrelay.observe.block_tracer import BlockTracer, block_tracer
 from bellrelay.observe.endpoint_traces import EndpointTraces
 from bellrelay.observe.relay_traces import RelayTraces
 from bellrelay.relay.announcement_log import AnnouncementLog
@@ -66,6 +71,7 @@ PER_SECOND = 5
 TURN_S, TURNS = 1.0, 24
 SCRAPES = 40
 HISTORY = 100_000
+PIPELINES, BLOCKS, ANNOUNCED = 12, 6, 600_000
 BLOCK_SLOTS = 10**8
 GOAL = 0.02
 
@@ -408,29 +414,53 @@ def measure_traces() -> None:
             f"per second of processor time; with traces of {blocks:.0f} blocks among them the "
             f"ratio is {1 / ratio:.4f}"
         )
-        traces = EndpointTraces(tracer, "alice", ["bench"])
-        steps = ["begun", *(end for _begin, end in ENDPOINT_STEPS.values() if end != "stored")]
-        record = {"announced": 1, "pulses": 2, "sifted_bits": 3, "error_rate_z": 0.01}
-        store = BlockStore(Path(name) / "store", "alice", ["bench"])
-        store.begin(BlockId(1, 0), 1, record)
-        row = store.find(BlockId(1, 0))
-        store.close()
-        assert row is not None
-        blocks = 400
-        began = time.process_time()
-        for n in range(blocks):
-            for step in steps:
-                traces.reached(BlockId(1, n), step, record)
-            traces.ended(type(row)(**{**vars(row), "block": BlockId(1, n)}))
-        made = time.process_time() - began
-        tracer.queue.force_flush()
-        sent = time.process_time() - began
         tracer.close()
-        print(
-            f"endpoint: the spans of a block take {1e3 * made / blocks:.2f} ms of processor time "
-            f"to make, {1e3 * sent / blocks:.2f} ms with sending them; of an endpoint that "
-            f"computes a second for each block {sent / blocks:.2%}"
-        )
+        distil(settings, Path(name))
+
+
+def distil(settings: TraceSettings, folder: Path) -> None:
+    """Both endpoints, from complete lists to stored keys, in this process."""
+    spent: tuple[list[float], list[float]] = ([], [])
+    tracers = [block_tracer(settings, "bellrelay-endpoint", name) for name in ("alice", "bob")]
+    for turn in range(2 * PIPELINES + 1):
+        traced = turn % 4 in (2, 3)
+
+        def prepare(*parties: Any, traced: bool = traced) -> None:
+            for party, tracer in zip(parties[:2], tracers, strict=True):
+                named = EndpointTraces(tracer, party.name, ["bench"]) if traced else BlockTrace()
+                party.start(trace=named)
+
+        run = synthetic_run(ANNOUNCED, blocks=BLOCKS)
+        place = folder / f"endpoints-{turn}"
+        place.mkdir()
+        began = time.process_time()
+        play(place, run, prepare=prepare, blocks=BLOCKS)
+        for tracer in tracers:
+            tracer.queue.force_flush()
+        # The first compiles what the others run.
+        if turn:
+            spent[traced].append(time.process_time() - began)
+    sent = sum(tracer.queue.sent for tracer in tracers) / (PIPELINES * BLOCKS)
+    of_block = statistics.median(spent[0]) / BLOCKS
+    one = of_span(tracers[0])
+    for tracer in tracers:
+        tracer.close()
+    ratio = sum(spent[0]) / sum(spent[1])
+    print(
+        f"endpoints: {of_block:.3f} s of processor time, of both, for a block of {ANNOUNCED} "
+        f"announcements; with traces the ratio is {ratio:.4f}. A span takes {1e6 * one:.0f} us to "
+        f"make and send, the {sent:.0f} of a block {sent * one / of_block:.2%}"
+    )
+
+
+def of_span(tracer: BlockTracer) -> float:
+    """Seconds of processor time."""
+    spans, record = 4000, {"announced": 1, "pulses": 2, "role": "alice"}
+    began = time.process_time()
+    for n in range(spans):
+        tracer.span(BlockName("bench", 2, n), "commit", n, n + 1, record)
+    tracer.queue.force_flush()
+    return (time.process_time() - began) / spans
 
 
 def memory() -> str | None:
