@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from viewed_relay import TOKEN, ViewedRelay
 
 pytestmark = pytest.mark.needs_server
@@ -15,7 +16,8 @@ pytestmark = pytest.mark.needs_server
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory):
-    with ViewedRelay(tmp_path_factory.mktemp("viewed")) as running:
+    calibrate = "BELLRELAY_PICTURES" in os.environ
+    with ViewedRelay(tmp_path_factory.mktemp("viewed"), calibrate=calibrate) as running:
         yield running
 
 
@@ -39,6 +41,7 @@ def complaints():
 @pytest.fixture
 def page(browser, relay, complaints):
     page = browser.new_page(viewport={"width": 1600, "height": 1400})
+    page.set_default_timeout(90_000)
     page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
     page.on("pageerror", lambda error: complaints.append(str(error)))
     page.goto(relay.url)
@@ -48,7 +51,7 @@ def page(browser, relay, complaints):
     assert complaints == []
 
 
-def until(page, expression, seconds=15):
+def until(page, expression, seconds=90):
     """Until a JavaScript expression is true; Playwright's own wait is stopped by the page's CSP."""
     end = time.monotonic() + seconds
     while not page.evaluate(expression):
@@ -73,10 +76,15 @@ def refusal(complaints, code):
     assert f"status of {code}" in complaints.pop()
 
 
-def picture(page, name):
+def picture(page, name, full=True):
+    """A screenshot of the documentation; 128 colours show all that there is."""
     folder = os.environ.get("BELLRELAY_PICTURES")
     if folder:
-        page.screenshot(path=str(Path(folder) / name), full_page=True)
+        path = Path(folder) / name
+        page.screenshot(path=str(path), full_page=full)
+        with Image.open(path) as shot:
+            few = shot.convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        few.save(path, optimize=True)
 
 
 def drag(page, selector, pixels):
@@ -86,6 +94,15 @@ def drag(page, selector, pixels):
     page.mouse.move(x + pixels / 2, y)
     page.mouse.move(x + pixels, y)
     page.mouse.up()
+
+
+def eventually(relay, enough, seconds=90):
+    """The board's counters, once they are so."""
+    end = time.monotonic() + seconds
+    while not enough(counters := relay.status()["counters"]):
+        assert time.monotonic() < end, counters
+        time.sleep(0.2)
+    return counters
 
 
 def window_of(relay, name):
@@ -101,17 +118,17 @@ def test_it_shows_the_relay_as_it_is(page, relay):
     assert page.locator("#fates tbody th").all_inner_texts() == names
     assert page.locator("#pairs tbody tr").count() == len(names)
     assert "start, acquisition" in page.inner_text("#events")
-    assert page.inner_text("#alarms") == "none"
+    # On a machine so busy that the line loses something, the page says so.
+    alarms = page.inner_text("#alarms")
+    assert alarms == "none" or "board-line" in alarms, alarms
     until(page, "document.getElementById('n-clicks').textContent !== '–'")
     picture(page, "live-view.png")
 
 
 def test_updates_keep_coming(page):
     before = page.evaluate("Number(document.getElementById('histogram').dataset.shown)")
-    page.wait_for_timeout(3000)
-    after = page.evaluate("Number(document.getElementById('histogram').dataset.shown)")
-    # How many a busy machine manages is a figure of bench/live_view.py.
-    assert after - before >= 3
+    # How many a second a busy machine manages is a figure of bench/live_view.py.
+    until(page, f"document.getElementById('histogram').dataset.shown >= {before + 10}")
 
 
 def test_without_the_token_nothing_can_be_changed(page, relay, complaints):
@@ -149,8 +166,9 @@ def test_a_drag_of_a_window_changes_the_board_and_the_next_histogram_shows_it(pa
     until(
         page, f"document.getElementById('histogram').dataset.acquisition == {after['acquisition']}"
     )
-    page.wait_for_timeout(1500)
-    counters = relay.status()["counters"]
+    counters = eventually(
+        relay, lambda c: c.get("early_0", 0) > 400 and c.get("outside_0", 0) > 400
+    )
     assert counters["outside_0"] == pytest.approx(counters["early_0"], rel=0.25)
     field = page.evaluate("document.getElementById('windows').elements['early-0'].value")
     assert int(field) == moved[0]
@@ -171,19 +189,47 @@ def test_what_was_changed_is_undone(page, relay):
 
 
 def test_by_keyboard_alone(page, relay):
+    """From the top of the page to a window's edge by Tab, and moved by arrow keys."""
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
-    unlock(page)
-    page.focus("#handle-late-1")
-    before = page.get_attribute("#handle-late-1", "aria-valuenow")
+    tab_to(page, "token")
+    page.keyboard.type(TOKEN)
+    page.keyboard.press("Enter")
+    until(page, "document.getElementById('access').textContent === 'may change settings'")
+    tab_to(page, "handle-late-1")
+    # Who comes by keyboard sees where he is.
+    assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
+    before = int(page.get_attribute("#handle-late-1", "aria-valuenow"))
     page.keyboard.press("ArrowLeft")
     until(page, "document.getElementById('said').textContent === 'in force'")
-    assert int(page.get_attribute("#handle-late-1", "aria-valuenow")) == int(before) - 16
-    assert window_of(relay, "late")[1] == int(before) - 16
+    assert int(page.get_attribute("#handle-late-1", "aria-valuenow")) == before - 16
+    assert window_of(relay, "late")[1] == before - 16
+    tab_to(page, "undo")
+    page.keyboard.press("Enter")
+    until(page, "document.getElementById('said').textContent === 'undone'")
+    until(page, f"document.getElementById('handle-late-1').ariaValueNow == {before}")
+
+
+def tab_to(page, identity, most=60):
+    """Press Tab until an element has the focus: it is reached, and nothing holds the focus fast."""
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.id") == identity:
+            return
+    raise AssertionError(f"no Tab leads to {identity}")
+
+
+def test_everything_that_does_something_is_reached_by_keys(page):
+    unlock(page)
     unreachable = page.evaluate(
-        "[...document.querySelectorAll('button, input')].filter(e => e.tabIndex < 0).length"
+        "[...document.querySelectorAll('button, input, a')].filter(e => e.tabIndex < 0).length"
     )
     assert unreachable == 0
+    nameless = page.evaluate(
+        "[...document.querySelectorAll('button, input')].filter(e => !(e.textContent.trim()"
+        " || e.ariaLabel || e.labels?.length)).map(e => e.outerHTML)"
+    )
+    assert nameless == []
 
 
 def test_a_wrong_value_is_told_by_key_and_changes_nothing(page, relay, complaints):
@@ -203,8 +249,85 @@ def test_dark_and_light(page):
     for _ in range(2):
         page.click("#theme")
         colours.append(page.evaluate("getComputedStyle(document.body).backgroundColor"))
-        picture(page, f"live-view-{page.get_attribute('html', 'data-theme')}.png")
+        if page.get_attribute("html", "data-theme") == "dark":
+            until(page, "document.getElementById('n-clicks').textContent !== '–'")
+            picture(page, "live-view-dark.png")
     assert len(set(colours)) == 2
+    page.reload()
+    # As this browser left it.
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == colours[-1]
+
+
+def test_what_is_read_from_two_metres_is_large(page):
+    """A third of a degree, 12 mm at two metres: 45 px on a screen of 96 pixels per inch."""
+    page.click("#big")
+    until(page, "document.getElementById('n-clicks').textContent !== '–'")
+    until(page, "document.querySelectorAll('#fates td').length > 0")
+    heights = page.evaluate(
+        "[...document.querySelectorAll('.numbers output')]"
+        ".map(e => parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert min(heights) >= 64  # of which capitals are 70 %
+    smallest = page.evaluate(
+        "Math.min(...['#state', '#fates td', '#alarms', 'h2']"
+        ".map(s => parseFloat(getComputedStyle(document.querySelector(s)).fontSize)))"
+    )
+    assert smallest >= 24
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    # Histograms come again in the plot that was made anew.
+    shown = page.evaluate("Number(document.getElementById('histogram').dataset.shown)")
+    until(page, f"document.getElementById('histogram').dataset.shown > {shown + 2}")
+    picture(page, "live-view-big.png", full=False)
+    page.click("#big")
+    assert page.locator("#windows").is_visible()
+
+
+def test_monitors_are_shown_and_what_is_wrong_with_one_is_an_alarm(page, relay):
+    relay.measure("arm-a power -42.00 dBm", "laser wavelength 1550.1234 nm")
+    until(page, "document.getElementById('monitors').innerText.includes('-42.00 dBm')")
+    until(page, "document.getElementById('monitors').innerText.includes('1550.1234 nm')")
+    relay.measure("laser wavelength 1551.5 nm")
+    until(page, "document.getElementById('monitors').innerText.includes('beyond limits')")
+    until(page, "document.getElementById('alarms').innerText.includes('monitor-limits.md')")
+    relay.measure("laser wavelength 1550.1234 nm")
+    until(page, "!document.getElementById('alarms').innerText.includes('monitor-limits')")
+
+
+def test_who_changed_what_is_listed_and_on_record(page, relay):
+    unlock(page)
+    page.fill("#why", "a late pulse")
+    page.fill("#windows input[name=late-0]", "7090")
+    page.click("#windows button[type=submit]")
+    until(page, "document.getElementById('said').textContent === 'in force'")
+    until(page, "document.getElementById('changes').innerText.includes('ada, live view: a late p')")
+    page.click("#undo")
+    until(page, "document.getElementById('said').textContent === 'undone'")
+    until(page, "document.getElementById('changes').innerText.includes('rolled-back')")
+    last = [r for r in relay.on_record() if r["user.id"] == "operator:ada"][-3:]
+    assert [(r["event.action"], r["event.outcome"]) for r in last] == [
+        ("settings-changed", "success"),
+        ("settings-undone", "unknown"),
+        ("settings-undone", "success"),
+    ]
+    assert last[0]["event.reason"] == "a late pulse"
+    # Nobody who reads the log of the daemon, or the record, learns a token.
+    for path in (*relay.folder.glob("*.log"), *(relay.folder / "log" / "audit").iterdir()):
+        assert TOKEN not in path.read_text()
+
+
+def test_the_last_calibrations_are_shown(page, relay):
+    """Calibrations are run for pictures alone; that records are served is tested beside this."""
+    until(page, "document.getElementById('tdc-said').textContent !== ''")
+    if not relay.calibrated:
+        assert "bellrelay calibrate hom" in page.inner_text("#dip-said")
+        assert page.locator("#tdc").is_hidden()
+        return
+    for name in ("dip", "tdc"):
+        until(page, f"document.getElementById('{name}').naturalWidth > 100")
+    assert "simulation" in page.inner_text("#dip-said")
+    page.locator("#dip").screenshot(
+        path=str(Path(os.environ["BELLRELAY_PICTURES"]) / "live-view-dip.png")
+    )
 
 
 def test_nothing_is_fetched_from_elsewhere(browser, relay):

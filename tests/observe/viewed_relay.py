@@ -22,14 +22,18 @@ START_S = 60.0
 class ViewedRelay:
     """A context.
 
+    calibrate : whether linearity and a delay scan are measured before the relay starts, for
+    pictures: that takes a minute.
+
     Attributes
     ----------
     url : str
         Of the page.
     """
 
-    def __init__(self, folder: Path, changes=None, writable=True):
+    def __init__(self, folder: Path, changes=None, writable=True, calibrate=False):
         self.folder = folder
+        self.calibrated = calibrate
         self.link = SimulatedLink()
         self.health = free_port()
         port = free_port()
@@ -37,10 +41,26 @@ class ViewedRelay:
         values = relay_yaml(self.link, folder, self.health)
         values["histogram"] = {"period_s": 0.1, "bin_ps": 16}
         values["calibration"] = {"directory": str(folder / "calibration")}
+        if calibrate:
+            line = {"plugin": "simulation", "kind": "delay-line", "sender": "alice"}
+            values["lab"] = {"delay": {**line, "conditions": str(folder / "conditions")}}
+            hom = {"device": "delay", "seconds": 0.2, "points": 15, "least_overlap": 0.5}
+            values["calibration"]["steps"] = {"hom": hom}
         values["view"] = {"listen": f"127.0.0.1:{port}"}
+        self.readings = folder / "readings"
+        self.readings.touch()
+        each = {
+            "arm-a": {"kind": "power", "stale_s": 3600},
+            "laser": {
+                "kind": "wavelength",
+                "stale_s": 3600,
+                "limits": {"wavelength_nm": [1550.0, 1551.0]},
+            },
+        }
+        values["monitors"] = {"files": [str(self.readings)], "each": each}
         if writable:
             token = folder / "token"
-            token.write_text(TOKEN)
+            token.write_text(f"ada {TOKEN}\n")
             token.chmod(0o600)
             values["view"]["token_file"] = str(token)
         (folder / "relay.yaml").write_text(yaml.safe_dump({**values, **(changes or {})}))
@@ -49,8 +69,12 @@ class ViewedRelay:
         self._stack = contextlib.ExitStack()
         self._processes = {}
         twin = ["-m", "bellrelay_sim.twin", "--realtime", "--seconds", "3600"]
-        self._start("twin", [*twin, "--port-link", str(self.folder / "port")])
+        twin += ["--port-link", str(self.folder / "port")]
+        self._start("twin", [*twin, "--conditions", str(self.folder / "conditions")])
         self._until(lambda: (self.folder / "port").exists(), "twin")
+        if self.calibrated:
+            steps = [sys.executable, "-m", "bellrelay", "calibrate", "tdc", "hom"]
+            subprocess.run([*steps, "--config", str(self.folder / "relay.yaml")], check=True)
         relay = ["-m", "bellrelay", "relay", "--config", str(self.folder / "relay.yaml"), "--view"]
         self._start("relay", relay)
         self._until(lambda: self.status()["state"] == "running", "relay")
@@ -80,6 +104,16 @@ class ViewedRelay:
         address = f"http://127.0.0.1:{self.health}/health"
         with urllib.request.urlopen(address, timeout=5) as answer:
             return json.load(answer)
+
+    def measure(self, *lines):
+        """Monitors say this."""
+        with self.readings.open("a") as file:
+            file.write("".join(f"{line}\n" for line in lines))
+
+    def on_record(self):
+        """The audit log of the view."""
+        files = sorted((self.folder / "log" / "audit").glob("audit-*.jsonl"))
+        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
     def versions(self):
         with urllib.request.urlopen(f"{self.url}/changes", timeout=5) as answer:

@@ -20,9 +20,12 @@ from bellrelay.relay.board import BoardSession
 from bellrelay.relay.config import RelayConfig
 from bellrelay.service.health_server import plain_numbers
 
+from .view_alarms import view_alarms
+
 __all__ = ["ViewFeed", "parse_message"]
 
 _RATE_S = 1.0
+_LATE_S = 600.0
 _KEPT = 600
 _FATES = ("early", "late", "outside", "dead_time", "pile_up")
 
@@ -57,6 +60,8 @@ class ViewFeed:
         self._session = session
         self._status = status
         self._period: object = None
+        self._lost: dict[str, int] = {}
+        self._lost_at: tuple[float, dict[str, int]] | None = None
         self._before: tuple[float, int, dict[str, int]] | None = None
         self._rates: dict[str, Any] = {}
 
@@ -70,6 +75,7 @@ class ViewFeed:
             "bin_ps": config.histogram.bin_ps,
             "detectors": names,
             "channels": [*names, config.sync.name],
+            "runbooks": None if config.view is None else config.view.runbooks,
             "history": list(self.history),
         }
 
@@ -103,7 +109,8 @@ class ViewFeed:
             "live_fraction": status["live_fraction"],
             "announcements_per_s": status["rates"]["announcements_per_s"],
             "consumers": len(status["consumers"]),
-            "link_lost": status["link_lost"],
+            "alarms": view_alarms(status, links, self._lost_of_late(now_s, status["link_lost"])),
+            "monitors": (status.get("monitors") or {}).get("each"),
             "gaps": status["gaps"],
             "rates": self._rates,
             "tracking": status.get("tracking"),
@@ -122,6 +129,18 @@ class ViewFeed:
             "seconds": None if tick_s is None else (period.end_tick - period.start_tick) * tick_s,
         }
         return pack(text, period.counts)
+
+    def _lost_of_late(self, now_s: float, lost: Mapping[str, int]) -> dict[str, int]:
+        """What was lost since the first loss of those that came less than ten minutes apart."""
+        if any(n > self._lost.get(what, 0) for what, n in lost.items()):
+            late = self._lost_at is not None and now_s - self._lost_at[0] < _LATE_S
+            since = self._lost_at[1] if late and self._lost_at is not None else self._lost
+            self._lost_at = (now_s, since)
+        self._lost = dict(lost)
+        if self._lost_at is None or now_s - self._lost_at[0] >= _LATE_S:
+            return {}
+        grown = {what: n - self._lost_at[1].get(what, 0) for what, n in lost.items()}
+        return {what: n for what, n in grown.items() if n > 0}
 
     def _tick_s(self) -> float | None:
         identity = self._session.identity

@@ -300,6 +300,12 @@ class ViewSettings(Model):
     endpoints: tuple[str, ...] = Field(
         default=(), description="URLs of endpoints' health servers: key rate, QBER, alarms"
     )
+    runbooks: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+/$",
+        description="where docs/runbooks is read, a URL that ends in /: alarms link there; none: "
+        "they name their page",
+    )
 
     @model_validator(mode="after")
     def _token_needs_tls(self) -> ViewSettings:

@@ -3,8 +3,12 @@
 const COLOURS = ["#2f7ed8", "#e0762b", "#2a9d5c", "#c2409c", "#8c8c8c", "#b58900", "#6c71c4", "#dc322f"];
 const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
+// Type of the axes in px of the screen; two metres away twice as much.
+const SIZE = { normal: 13, big: 26 };
+let size = SIZE.normal;
 const axis = (label) => ({
-  label, stroke: () => css("--ink"), grid: { stroke: () => css("--line") }, ticks: { stroke: () => css("--line") },
+  label, font: `${size}px system-ui, sans-serif`, labelFont: `bold ${size}px system-ui, sans-serif`,
+  size: 2.2 * size + 20, labelSize: 1.6 * size + 8, stroke: () => css("--ink"), grid: { stroke: () => css("--line") }, ticks: { stroke: () => css("--line") },
 });
 
 export class Plots {
@@ -32,8 +36,9 @@ export class Plots {
   make(id, options, data) {
     const place = document.getElementById(id);
     this.made[id]?.destroy();
-    const size = { width: Math.max(place.clientWidth, 200), height: id === "histogram" ? 320 : 200 };
-    this.made[id] = new uPlot({ ...size, ...options }, data, place);
+    const more = size / SIZE.normal;
+    const area = { width: Math.max(place.clientWidth, 200), height: (id === "histogram" ? 320 : 200) * (0.5 + 0.5 * more) };
+    this.made[id] = new uPlot({ ...area, ...options }, data, place);
     return this.made[id];
   }
 
@@ -159,6 +164,15 @@ export class Plots {
       image.hidden = !record?.picture;
       if (record?.picture && image.getAttribute("src") !== record.picture) image.src = record.picture;
     }
+  }
+
+  bigger(on) {
+    size = on ? SIZE.big : SIZE.normal;
+    if (!this.hello) return;
+    this.makeHistogram();
+    this.makeDrift();
+    this.makeKey();
+    this.onDrawn();
   }
 
   redraw() {

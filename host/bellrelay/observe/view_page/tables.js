@@ -63,13 +63,7 @@ export function showClasses(table, classes) {
   fill(table, ["slots per second", ""], rows);
 }
 
-export function showAlarms(list, message) {
-  const alarms = (message.links?.faults ?? []).map((fault) => ({
-    title: fault.title, text: `${fault.fault} of ${fault.subject}, probability ${Number(fault.probability).toFixed(2)}`,
-    runbook: fault.runbook,
-  }));
-  for (const [what, count] of Object.entries(message.link_lost ?? {}))
-    if (count) alarms.push({ title: `${count} ${what} lost on the line`, text: "", runbook: "docs/runbooks/board-line.md" });
+export function showAlarms(list, alarms, runbooks) {
   const shape = JSON.stringify(alarms);
   if (list.dataset.shape === shape) return;
   list.dataset.shape = shape;
@@ -77,15 +71,50 @@ export function showAlarms(list, message) {
     const item = document.createElement("li");
     const title = document.createElement("strong");
     title.textContent = alarm.title;
-    item.append(title, ` ${alarm.text} `);
-    if (alarm.runbook) {
-      const code = document.createElement("code");
-      code.textContent = alarm.runbook;
-      item.append(code);
-    }
+    const page = document.createElement(runbooks ? "a" : "code");
+    page.textContent = runbooks ? `runbook ${alarm.runbook}` : `docs/runbooks/${alarm.runbook}.md`;
+    if (runbooks) Object.assign(page, { href: `${runbooks}${alarm.runbook}.md`, target: "_blank", rel: "noreferrer" });
+    item.append(title, ` ${alarm.text} `, page);
     return item;
   }));
   if (!alarms.length) list.textContent = "none";
+}
+
+const UNITS = {
+  power_w: ["W", 1], temperature_c: ["°C", 1], wavelength_nm: ["nm", 1], linewidth_ghz: ["GHz wide", 1],
+  suppression_db: ["dB side modes", 1],
+};
+
+function quantity(name, value) {
+  const [unit, scale] = UNITS[name] ?? [name, 1];
+  if (value === null) return `– ${unit}`;
+  if (name === "power_w" && value > 0) return `${(10 * Math.log10(value) + 30).toFixed(2)} dBm`;
+  return `${Number((value * scale).toPrecision(name === "wavelength_nm" ? 8 : 4))} ${unit}`;
+}
+
+export function showMonitors(table, monitors) {
+  const rows = Object.entries(monitors).map(([name, one]) => [
+    name,
+    Object.entries(one.quantities).map(([key, value]) => quantity(key, value)).join(", ") || `${one.readings} readings`,
+    one.age_s < 10 ? `${one.age_s.toFixed(1)} s ago` : `${Math.round(one.age_s)} s ago`,
+    one.stale ? "stale" : one.beyond.length ? "beyond limits" : "well",
+  ]);
+  const lines = fill(table, ["monitor", "last", "", ""], rows);
+  rows.forEach((row, at) => lines[at].cells[3].toggleAttribute("data-bad", row[3] !== "well"));
+}
+
+export function showChanges(list, versions) {
+  const shape = JSON.stringify(versions.map((one) => [one.number, one.state]));
+  if (list.dataset.shape === shape) return;
+  list.dataset.shape = shape;
+  list.replaceChildren(...versions.filter((one) => one.number > 0).toReversed().map((one) => {
+    const item = document.createElement("li");
+    const time = document.createElement("time");
+    time.textContent = new Date(one.utc_ns / 1e6).toISOString().slice(0, 19).replace("T", " ");
+    item.append(time, ` version ${one.number}, ${one.state}, by ${one.author}: ${one.reason}`);
+    return item;
+  }));
+  if (!list.children.length) list.textContent = "none: what is in force is the configuration file";
 }
 
 export function showEvents(list, events) {

@@ -1,7 +1,9 @@
 // The page's connection: greets, takes messages, hands them to plots and tables.
 import { Plots } from "/page/plots.js";
 import { WindowHandles } from "/page/windows.js";
-import { showAlarms, showClasses, showEvents, showFates, showPairs } from "/page/tables.js";
+import {
+  showAlarms, showChanges, showClasses, showEvents, showFates, showMonitors, showPairs,
+} from "/page/tables.js";
 
 const $ = (id) => document.getElementById(id);
 const state = { token: "", hello: null, working: false };
@@ -35,6 +37,7 @@ function access() {
   const can = Boolean(state.hello?.writable && state.token);
   $("access").textContent = can ? "may change settings" : state.hello?.writable ? "locked" : "read-only";
   $("unlock").hidden = !state.hello?.writable;
+  $("why").disabled = !can;
   for (const form of [$("windows"), $("detectors")])
     for (const field of form.elements) field.disabled = !can;
   handles.enable(can);
@@ -95,7 +98,8 @@ async function ask(path, body) {
     state.working = false;
   }
 }
-const change = (values) => ask("/change", { values, reason: "live view" });
+const why = () => $("why").value.trim() || "live view";
+const change = (values) => ask("/change", { values, reason: why() });
 
 function took(message, counts) {
   const running = message.state === "running";
@@ -116,7 +120,9 @@ function took(message, counts) {
   showFates($("fates"), message.rates.fates ?? {});
   showPairs($("pairs"), state.hello.detectors, message.rates.pairs ?? []);
   showClasses($("classes"), message.rates.classes ?? {});
-  showAlarms($("alarms"), message);
+  showAlarms($("alarms"), message.alarms, state.hello.runbooks);
+  $("monitors-part").hidden = !message.monitors;
+  if (message.monitors) showMonitors($("monitors"), message.monitors);
   if (counts) {
     plots.histogram(message.histogram, counts);
     show("histogram-span", message.histogram.seconds === null ? "" : `each of ${number(message.histogram.seconds, " s")}`);
@@ -152,6 +158,7 @@ async function poll() {
   try {
     showEvents($("events"), await (await fetch("/events")).json());
     plots.records(await (await fetch("/records")).json());
+    showChanges($("changes"), await (await fetch("/changes")).json());
   } catch { /* the socket says that the relay is away */ }
   setTimeout(poll, 3000);
 }
@@ -177,7 +184,7 @@ $("detectors").addEventListener("submit", (event) => {
     })),
   });
 });
-$("undo").addEventListener("click", () => ask("/undo", { reason: "live view" }));
+$("undo").addEventListener("click", () => ask("/undo", { reason: why() }));
 $("log-scale").addEventListener("change", (event) => plots.logarithmic(event.target.checked));
 $("sum-up").addEventListener("change", (event) => plots.addUp(event.target.checked));
 
@@ -187,7 +194,24 @@ function theme(dark) {
   $("theme").textContent = dark ? "Light" : "Dark";
   plots.redraw();
 }
-$("theme").addEventListener("click", () => theme(document.documentElement.dataset.theme !== "dark"));
-theme(matchMedia("(prefers-color-scheme: dark)").matches);
+// What a browser remembers is how its own screen looks, and nothing else.
+const remembered = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+const remember = (key, value) => { try { localStorage.setItem(key, value); } catch { /* then not */ } };
+
+function big(on) {
+  document.documentElement.toggleAttribute("data-big", on);
+  $("big").setAttribute("aria-pressed", String(on));
+  plots.bigger(on);
+}
+$("theme").addEventListener("click", () => {
+  theme(document.documentElement.dataset.theme !== "dark");
+  remember("theme", document.documentElement.dataset.theme);
+});
+$("big").addEventListener("click", () => {
+  big(!document.documentElement.hasAttribute("data-big"));
+  remember("big", document.documentElement.hasAttribute("data-big") ? "yes" : "no");
+});
+theme(remembered("theme") ? remembered("theme") === "dark" : matchMedia("(prefers-color-scheme: dark)").matches);
+big(remembered("big") === "yes");
 connect();
 poll();
