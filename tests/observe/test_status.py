@@ -365,6 +365,7 @@ def test_the_reference_is_that_of_the_model():
         ["--watch", "--json"],
         ["--watch"],
         ["--report", "week", "--out", "x.html", "--until", "soon"],
+        ["--report", "week", "--out", "no/such/folder/x.html"],
     ],
 )
 def test_options_that_do_not_go_together(status, words):

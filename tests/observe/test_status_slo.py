@@ -264,8 +264,9 @@ def test_a_month_with_holes_says_so(prometheus):
 
 
 def test_days_of_which_there_is_nothing(status, tmp_path):
-    out = tmp_path / "old.html"
-    code, _, said = status("--report", "week", "--out", out, "--until", "2020-01-01")
+    code, _, said = status("--report", "week", "--out", tmp_path, "--until", "2020-01-01")
+    # In a folder it has the name of its days.
+    out = tmp_path / "week-2020-01-01.html"
     assert code == ExitCode.CHECK_FAILED
     assert "no data" in said
     page = out.read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -57,7 +58,11 @@ def status(
         ReportSpan | None, typer.Option(help="Write a report of the last seven or thirty days.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Where the report goes.", metavar="FILE.html")
+        Path | None,
+        typer.Option(
+            help="Where the report goes; in a folder it is named for its days.",
+            metavar="FILE.html|DIR",
+        ),
     ] = None,
     until: Annotated[
         str | None,
@@ -196,6 +201,10 @@ def _report(
     objectives, server = _asked(file)
     end_s = time.time() if until is None else _utc_s(until)
     span = Span.week(end_s) if span_name is ReportSpan.WEEK else Span.month(end_s)
+    if out.is_dir():
+        out = out / f"{span.name}-{utc_text(span.end_s * 1e9)[:10]}.html"
+    if not os.access(out if out.exists() else out.parent, os.W_OK):
+        raise typer.BadParameter(f"{out} cannot be written", param_hint="--out")
     records, unread = _records(file)
     tls = trust(server.ca, "prometheus.ca", file)
 
