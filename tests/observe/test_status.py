@@ -21,13 +21,11 @@ from bellrelay.settings.model import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 HEALTHY, CUT = recorded("healthy"), recorded("cut")
-# They had just begun, and had no key for applications yet.
+# Applications had just taken all of the key.
 for _name in KINDS["kmes"]:
     HEALTHY[_name]["low_water"] = []
     for _side in HEALTHY[_name]["pairs"]["apps"].values():
         _side["free"] = 100
-# Alice's loop had just been waiting for a busy machine.
-HEALTHY["alice"]["tracking"].update(state="locked", locked=True, alarm=None)
 
 
 @pytest.fixture
