@@ -17,6 +17,8 @@ from bellrelay_sim.link import SimulatedLink
 
 TOKEN = "not-a-secret-but-long-enough-for-a-test"
 START_S = 60.0
+BIN_PS = 64
+LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.45, "p_mu": 0.1, "p_nu": 0.3}
 
 
 class ViewedRelay:
@@ -39,12 +41,12 @@ class ViewedRelay:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         values = relay_yaml(self.link, folder, self.health)
-        values["histogram"] = {"period_s": 0.1, "bin_ps": 16}
+        values["histogram"] = {"period_s": 0.1, "bin_ps": BIN_PS}
         values["calibration"] = {"directory": str(folder / "calibration")}
         if calibrate:
             line = {"plugin": "simulation", "kind": "delay-line", "sender": "alice"}
             values["lab"] = {"delay": {**line, "conditions": str(folder / "conditions")}}
-            hom = {"device": "delay", "seconds": 0.2, "points": 15, "least_overlap": 0.5}
+            hom = {"device": "delay", "seconds": 0.3, "points": 15, "alice": LADDER, "bob": LADDER}
             values["calibration"]["steps"] = {"hom": hom}
         values["view"] = {"listen": f"127.0.0.1:{port}"}
         self.readings = folder / "readings"

@@ -19,6 +19,7 @@ import numpy as np
 from bellrelay.relay.board import BoardSession
 from bellrelay.relay.config import RelayConfig
 from bellrelay.service.health_server import plain_numbers
+from bellrelay.wire.geometry import BoardGeometry
 
 from .view_alarms import view_alarms
 
@@ -103,6 +104,7 @@ class ViewFeed:
             "state": status["state"],
             "reason": status["reason"],
             "board": status["board"],
+            "simulated": (status["board"] or {}).get("name") == BoardGeometry.board,
             "acquisition": status["acquisition"],
             "heartbeat_age_s": status["heartbeat_age_s"],
             "temperature_c": status["temperature_c"],

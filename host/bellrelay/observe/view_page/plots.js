@@ -6,10 +6,12 @@ const css = (name) => getComputedStyle(document.documentElement).getPropertyValu
 // Type of the axes in px of the screen; two metres away twice as much.
 const SIZE = { normal: 13, big: 26 };
 let size = SIZE.normal;
-const axis = (label) => ({
+const axis = (label, along = false) => ({
   label, font: `${size}px system-ui, sans-serif`, labelFont: `bold ${size}px system-ui, sans-serif`,
-  size: 2.2 * size + 20, labelSize: 1.6 * size + 8, stroke: () => css("--ink"), grid: { stroke: () => css("--line") }, ticks: { stroke: () => css("--line") },
+  size: along ? size + 22 : 3.6 * size + 16, space: along ? 6 * size : 2.4 * size, labelSize: size + 12, stroke: () => css("--ink"), grid: { stroke: () => css("--line") }, ticks: { stroke: () => css("--line") },
 });
+
+const clock = (seconds) => new Date(seconds * 1e3).toISOString().slice(11, 19);
 
 export class Plots {
   constructor() {
@@ -48,7 +50,7 @@ export class Plots {
     const empty = this.hello.channels.map(() => new Float64Array(bins));
     this.make("histogram", {
       scales: { x: { time: false }, y: { distr: this.log ? 3 : 1, range: this.log ? undefined : (u, low, high) => [0, Math.max(high, 1) * 1.05] } },
-      axes: [axis("ps in the slot"), axis("counts")],
+      axes: [axis("ps in the slot", true), axis("counts")],
       cursor: { drag: { x: false, y: false } },
       series: [{ label: "ps" }, ...this.hello.channels.map((name, at) => ({
         label: name, stroke: COLOURS[at % COLOURS.length], width: 2, paths: uPlot.paths.stepped({ align: 0 }),
@@ -118,9 +120,9 @@ export class Plots {
     const x = this.history.map((moment) => moment.utc_s);
     this.make(id, {
       scales: { x: { time: true } },
-      axes: [axis("UTC"), ...axes],
+      axes: [{ ...axis("UTC", true), values: (u, all) => all.map(clock), incrs: [1, 2, 5, 10, 30, 60, 120, 300] }, ...axes],
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1e3), "Etc/UTC"),
-      series: [{ label: "UTC" }, ...series.map((one, at) => ({ width: 2, stroke: COLOURS[at], ...one }))],
+      series: [{ label: "UTC", value: (u, at) => (at === null ? "--" : clock(at)) }, ...series.map((one, at) => ({ width: 2, stroke: COLOURS[at], ...one }))],
     }, [x, ...series.map((one) => this.history.map((moment) => moment[one.key] ?? null))]);
   }
 

@@ -96,11 +96,11 @@ export function showMonitors(table, monitors) {
   const rows = Object.entries(monitors).map(([name, one]) => [
     name,
     Object.entries(one.quantities).map(([key, value]) => quantity(key, value)).join(", ") || `${one.readings} readings`,
-    one.age_s < 10 ? `${one.age_s.toFixed(1)} s ago` : `${Math.round(one.age_s)} s ago`,
-    one.stale ? "stale" : one.beyond.length ? "beyond limits" : "well",
+    one.readings === 0 ? "" : one.age_s < 10 ? `${one.age_s.toFixed(1)} s ago` : `${Math.round(one.age_s)} s ago`,
+    one.stale ? "stale" : one.beyond.length ? "beyond limits" : one.readings ? "well" : "waiting",
   ]);
   const lines = fill(table, ["monitor", "last", "", ""], rows);
-  rows.forEach((row, at) => lines[at].cells[3].toggleAttribute("data-bad", row[3] !== "well"));
+  rows.forEach((row, at) => lines[at].cells[3].toggleAttribute("data-bad", ["stale", "beyond limits"].includes(row[3])));
 }
 
 export function showChanges(list, versions) {

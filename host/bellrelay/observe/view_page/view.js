@@ -106,6 +106,7 @@ function took(message, counts) {
   show("state", message.state + (running || !message.reason ? "" : `: ${message.reason}`));
   $("state").dataset.state = running ? "running" : message.state === "connecting" ? "waiting" : "bad";
   const board = message.board;
+  $("simulation").hidden = !message.simulated;
   show("about", board ? `${board.name}, gateware ${board.gateware}, acquisition ${message.acquisition ?? "–"}, ${message.consumers} consumers` : "");
   const links = message.links ?? {};
   show("n-clicks", number(message.rates.clicks_per_s));
