@@ -160,13 +160,11 @@ GAUGES = {
     ),
     "KeyLeft": Alert(
         [
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="k", state="free"}', 100),
-            _flat('bellrelay_kme_unit_bits{kme="k"}', 256),
+            _flat('bellrelay_kme_own_free_bits{kme="k", pair="p"}', 25_600),
             ('bellrelay_kme_delivered_bits_total{kme="k", pair="p"}', "0+25600x400"),
         ],
         [
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="k", state="free"}', 100_000),
-            _flat('bellrelay_kme_unit_bits{kme="k"}', 256),
+            _flat('bellrelay_kme_own_free_bits{kme="k", pair="p"}', 25_600_000),
             ('bellrelay_kme_delivered_bits_total{kme="k", pair="p"}', "0+25600x400"),
         ],
         {**KME, "pair": "p"},
@@ -322,27 +320,24 @@ RECORDS = {
     ),
     "bellrelay:key_left:bits": Record(
         [
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="k", state="free"}', 10),
+            _flat('bellrelay_kme_own_free_bits{kme="k", pair="p"}', 2560),
+            # What the other KME gives out is nothing that is left here.
             _flat('bellrelay_kme_units{kme="k", pair="p", side="j", state="free"}', 20),
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="j", state="reserved"}', 99),
-            _flat('bellrelay_kme_unit_bits{kme="k"}', 256),
         ],
-        7680,
-        [_flat('bellrelay_kme_unit_bits{kme="k"}', 256)],
+        2560,
+        [_flat('bellrelay_kme_units{kme="k", pair="p", side="j", state="free"}', 20)],
         None,
         {**KME, "pair": "p"},
     ),
     "bellrelay:key_left:seconds": Record(
         [
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="k", state="free"}', 100),
-            _flat('bellrelay_kme_unit_bits{kme="k"}', 256),
+            _flat('bellrelay_kme_own_free_bits{kme="k", pair="p"}', 25_600),
             ('bellrelay_kme_delivered_bits_total{kme="k", pair="p"}', "0+1536x400"),
         ],
         1000,
         # Nobody takes any: there is no time after which it is gone.
         [
-            _flat('bellrelay_kme_units{kme="k", pair="p", side="k", state="free"}', 100),
-            _flat('bellrelay_kme_unit_bits{kme="k"}', 256),
+            _flat('bellrelay_kme_own_free_bits{kme="k", pair="p"}', 25_600),
             ('bellrelay_kme_delivered_bits_total{kme="k", pair="p"}', "5+0x400"),
         ],
         None,

@@ -312,6 +312,7 @@ MEASURES = (
         (
             "bellrelay_endpoint_pool_bits",
             "bellrelay_kme_units",
+            "bellrelay_kme_own_free_bits",
             "bellrelay_kme_unit_bits",
             "bellrelay_kme_low_water",
             "bellrelay:key_left:bits",

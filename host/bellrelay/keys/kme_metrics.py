@@ -42,12 +42,20 @@ def kme_metrics(s: Status) -> Iterator[Metric]:
     low = GaugeMetricFamily(
         "bellrelay_kme_low_water", "1 where less than keys.low_water is left", labels=["pair"]
     )
+    own = GaugeMetricFamily(
+        "bellrelay_kme_own_free_bits",
+        "key that masters here can still be given, by pair; the other KME gives out the rest",
+        labels=["pair"],
+    )
     for pair, sides in s["pairs"].items():
         low.add_metric([pair], float(pair in s["low_water"]))
+        own_free = sides[s["kme_id"]]["free"] if s["kme_id"] in sides else 0
+        own.add_metric([pair], own_free * s["unit_bits"])
         for side, counts in sides.items():
             for state, number in counts.items():
                 units.add_metric([pair, side, state], number)
     yield units
+    yield own
     yield low
     made = {
         age: GaugeMetricFamily(
