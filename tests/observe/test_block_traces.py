@@ -19,11 +19,15 @@ from two_endpoints import play, same_verdict
 from two_sites import SITES, TwoSites
 
 from bellrelay.cli.block_traces import kme_trace
+from bellrelay.cli.gameday_delivery import deliver_everything
+from bellrelay.cli.gameday_files import RELAYS, SHAPES, write_files
+from bellrelay.cli.gameday_system import running_system
 from bellrelay.cli.kme import _finished_keys
 from bellrelay.endpoint.announcements import AnnouncementFollower
 from bellrelay.endpoint.block import BlockState
 from bellrelay.keys.kme_config import check_kme_config, load_kme_config
 from bellrelay.keys.kme_daemon import KmeDaemon
+from bellrelay.observe import span_export
 from bellrelay.observe.block_spans import ATTRIBUTES, ENDPOINT_STEPS, PREFIX, SPANS, BlockName
 from bellrelay.observe.block_tracer import block_tracer
 from bellrelay.observe.endpoint_traces import EndpointTraces
@@ -106,12 +110,31 @@ def relay_serves(folder, run, tracer):
     asyncio.run(main())
 
 
+class CountedTraces(EndpointTraces):
+    """Knows how many blocks it was told the end of, which is after the store has it."""
+
+    ends = 0
+
+    def ended(self, row):
+        super().ended(row)
+        self.ends += 1
+
+
 def endpoints_distil(folder, run, tracers, **options):
     """Both endpoints make key of the blocks."""
 
     def prepare(*parties_and_network):
+        traces = []
         for party, tracer in zip(parties_and_network[:2], tracers, strict=True):
-            party.start(trace=EndpointTraces(tracer, party.name, [RELAY]))
+            traces.append(CountedTraces(tracer, party.name, [RELAY]))
+            party.start(trace=traces[-1])
+
+        async def until_told():
+            async with asyncio.timeout(150):
+                while min(trace.ends for trace in traces) < len(run.blocks):
+                    await asyncio.sleep(0.005)
+
+        return until_told()
 
     return play(folder, run, prepare=prepare, blocks=len(run.blocks), **options)
 
@@ -298,6 +321,13 @@ def test_names_of_blocks_make_trace_ids_apart():
 # ---------------------------------------------------------------- a collector that is away
 
 
+@pytest.fixture
+def impatient(monkeypatch):
+    """Tries again sooner than a daemon would."""
+    monkeypatch.setattr(span_export, "_SEND_S", 1.0)
+    monkeypatch.setattr(span_export, "_RETRY_S", 0.1)
+
+
 def silent_port():
     """A port that accepts connections and never answers."""
     server = socket.socket()
@@ -334,7 +364,7 @@ def test_a_dead_collector_holds_nobody_up_and_drops_are_counted(silent):
     server.close()
 
 
-def test_what_a_collector_missed_is_sent_when_it_is_back():
+def test_what_a_collector_missed_is_sent_when_it_is_back(impatient):
     with OtlpCollector() as first:
         url, port = first.url, first.port
         tracer = block_tracer(TraceSettings(otlp=url), "bellrelay-relay", RELAY)
@@ -352,7 +382,7 @@ def test_what_a_collector_missed_is_sent_when_it_is_back():
     tracer.close()
 
 
-def test_a_collector_that_refuses_is_asked_again():
+def test_a_collector_that_refuses_is_asked_again(impatient):
     with OtlpCollector() as collector:
         collector.answer = 400
         with tracer_to(collector.url, "s", "i") as tracer:
@@ -421,3 +451,34 @@ def test_the_reference_page_is_of_these_tables():
     assert page.read_text() == reference_page(), (
         "python -m bellrelay.observe.trace_reference > docs/reference/traces.md"
     )
+
+
+def test_daemons_as_operators_start_them(tmp_path):
+    """Every daemon a process, each with the section of the how-to in its YAML."""
+    files = write_files(tmp_path, SHAPES["event", "bright"], kmes=True)
+    slots = yaml.safe_load(files.yaml_of("alice").read_text())["block"]["slots"]
+    with OtlpCollector() as collector:
+        for name in (*RELAYS, "alice", "bob", "kme-alice", "kme-bob"):
+            path = files.yaml_of(name)
+            traces = {"otlp": collector.url, **({"block_slots": slots} if name in RELAYS else {})}
+            path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "traces": traces}))
+        with running_system(files):
+            wait_for(lambda: deliver_everything(files)["keys"] > 0, 120.0)
+            wait_for(lambda: any(whole(spans) for spans in by_trace(collector).values()), 120.0)
+
+
+def by_trace(collector):
+    found = {}
+    for span in list(collector.spans):
+        found.setdefault(span.trace_id, []).append(span)
+    return found
+
+
+def whole(spans):
+    """Whether a trace has every sort of span, of all that emit it."""
+    emitters = {}
+    for span in spans:
+        emitters.setdefault(span.name, set()).add(span.service)
+    endpoints = {s.instance for s in spans if s.service == "bellrelay-endpoint"}
+    kmes = {s.instance for s in spans if s.name == "issue"}
+    return emitters.keys() == {k.name for k in SPANS} and len(endpoints) == len(kmes) == 2
