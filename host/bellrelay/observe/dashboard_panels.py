@@ -261,6 +261,44 @@ _DEBUG = DashboardPage(
     "Every stage's counts, losses by cause, and what the servos and monitors see.",
     (
         Row(
+            "What comes and goes",
+            (
+                Panel(
+                    "Highest second of a minute",
+                    "Of clicks, by channel, and of all that was lost: what a mean hides.",
+                    (
+                        _q(
+                            'bellrelay_relay_peak_per_second{what=~"clicks_.*|lost"}',
+                            "{{relay}} {{what}}",
+                        ),
+                    ),
+                    unit="cps",
+                ),
+                Panel(
+                    "Most that waited in a minute",
+                    "At relays: pieces of the line, batches for the log, bytes of raw tags; at "
+                    "KMEs: requests for key.",
+                    (
+                        _q("bellrelay_relay_queue_peak", "{{relay}} {{queue}}"),
+                        _q("bellrelay_kme_requests_waiting_peak", "{{kme}} requests"),
+                    ),
+                ),
+                Panel(
+                    "QBER in Z that one of twenty blocks exceeds",
+                    "Of all blocks of ten minutes, not of the last one alone.",
+                    (
+                        _q(
+                            "histogram_quantile(0.95, sum by (link, endpoint, le) "
+                            '(rate(bellrelay_endpoint_block_error_ratio_bucket{basis="Z"}[10m])))',
+                            "{{link}} {{endpoint}}",
+                        ),
+                    ),
+                    unit="percentunit",
+                    limit=0.03,
+                ),
+            ),
+        ),
+        Row(
             "Clicks by fate",
             (
                 Panel(
