@@ -11,10 +11,9 @@ from typing import Any
 import pytest
 
 from bellrelay.cli.exits import ExitCode
+from bellrelay.cli.gameday_whole import wrong_with
 from bellrelay.control.gameday_scenario import SCENARIOS, load_scenario, scenarios_of
 
-# Those that fit the time of a test run; the others take a minute or two each to recover.
-QUICK = ("cut", "relay-kill", "compromise", "auth-expiry", "cold-start", "maintenance")
 NAMES = {path.stem for path in scenarios_of(SCENARIOS)}
 
 
@@ -43,32 +42,50 @@ def check_whole(result: dict[str, Any], names: set[str]) -> None:
 
 
 @pytest.mark.soak
-def test_scenarios_pass_one_after_another_on_the_event_board(tmp_path: Path) -> None:
-    result = gameday(*QUICK, "--short", "--report", str(tmp_path))
-    check_whole(result, set(QUICK))
+def test_all_scenarios_pass_one_after_another_on_the_event_board(tmp_path: Path) -> None:
+    result = gameday("all", "--short", "--report", str(tmp_path))
+    check_whole(result, NAMES)
     assert json.loads((tmp_path / "report.json").read_text()) == result
     assert (tmp_path / "report.md").read_text().startswith("# Gameday: passed")
     assert (tmp_path / "timeline.png").stat().st_size > 50_000
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", sorted(NAMES - set(QUICK)))
-def test_every_other_scenario_passes_on_the_event_board(name: str) -> None:
-    check_whole(gameday(name), {name})
-
-
-@pytest.mark.soak
-@pytest.mark.parametrize("name", sorted(NAMES - {"maintenance", "cold-start"}))
-def test_a_fault_that_is_not_injected_is_not_found(name: str) -> None:
-    (one,) = gameday(name, "--without-injection", code=ExitCode.CHECK_FAILED)["scenarios"]
-    assert "nothing is told" in one["failures"][0]
+def test_faults_that_are_not_injected_are_not_found() -> None:
+    names = sorted(NAMES - {"maintenance", "cold-start"})
+    result = gameday(*names, "--short", "--without-injection", code=ExitCode.CHECK_FAILED)
+    assert [s["name"] for s in result["scenarios"]] != []
+    for one in result["scenarios"]:
+        assert "nothing is told" in one["failures"][0]
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("verilator_on_path")
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_every_scenario_passes_on_the_gateware(name: str) -> None:
-    assert gameday(name, "--board", "gateware")["passed"]
+def test_all_scenarios_pass_on_the_gateware() -> None:
+    check_whole(gameday("all", "--short", "--board", "gateware"), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({}, ""),
+        ({"keys": 5}, "5 keys were delivered; finished blocks make 6 to 9"),
+        ({"keys": 10}, "10 keys were delivered"),
+        ({"equal": False}, "not delivered as they must be"),
+        ({"once": False}, "not delivered as they must be"),
+    ],
+)
+def test_all_finished_key_must_be_delivered_once_and_alike(
+    wrong: dict[str, Any], said: str
+) -> None:
+    delivered = {"keys": 8, "bits": 2048, "equal": True, "once": True, **wrong}
+    assert said in "".join(wrong_with(delivered, 6, 9))
+    assert bool(wrong_with(delivered, 6, 9)) == bool(said)
+
+
+def test_no_key_at_all_is_no_delivery() -> None:
+    nothing = {"keys": 0, "bits": 0, "equal": True, "once": True}
+    assert wrong_with(nothing, 0, 0) == ["0 keys were delivered; finished blocks make 0 to 0"]
 
 
 @pytest.mark.parametrize(

@@ -29,22 +29,29 @@ statuses of its daemons, by twenty seeds. This page is made by
 `python tests/control/detection_table.py`; its figures are simulated. *Told*: link time until the
 right fault of the right subject was told, median and worst, in the second of the watch's rounds.
 *First*: in how many of twenty it was ranked first five seconds after that. *Before*: how often
-another fault was told first, and dropped for it; nothing is ordered so soon. `opposite-a-little` is
-an offset of 130 ps per arm, less than the limit of an arm: it is told by what the arms differ by.
+another fault was told first, and dropped for it; nothing is ordered so soon. *Any*: until a fault
+was told at all, whichever, worst: that is when people begin to look.
 
-| Case | Fault | Of | Told, s | Worst, s | Must be, s | First | Before |
-|---|---|---|---|---|---|---|---|
+`opposite-a-little` is an offset of 130 ps per arm, less than the limit of 150 ps: it is told by
+what the arms differ by, and is no hard fault, as it costs some visibility and no key is unsafe by
+it. It is told by its own name later than 5 s only where it was taken for the delay of one arm
+before, whose first step, to synchronise anew, is the same.
+
+| Case | Fault | Of | Told, s | Worst, s | Any, s | Must be, s | First | Before |
+|---|---|---|---|---|---|---|---|---|
 """
 
 
 def one(
     baseline: Baseline, seed: int, of: tuple[str, str], change: Change, report: Report
-) -> tuple[float, bool, bool]:
-    """Seconds until it was told; whether it was ranked first; whether another was told before."""
+) -> tuple[float, float, bool, bool]:
+    """Seconds until it was told, and any fault; whether it was ranked first; whether another was
+    told before.
+    """
     link, watch = ObservedLink(seed=seed), Watch(baseline)
     watch.observe(link.run(_AFTER_S))
     raised: list[tuple[str, str]] = []
-    at = np.inf
+    at = told = np.inf
     for second in range(_PATIENCE_S):
         state = link.link.state
         seen = link.run(1, lambda _t, s, k=second: change(float(k), s), report)  # type: ignore[misc]
@@ -53,12 +60,13 @@ def one(
         for notice in watch.observe(seen):
             if notice.turn is Turn.RAISED:
                 raised.append((notice.fault, notice.subject))
+                told = min(told, second + 1.0)
                 if raised[-1] == of:
                     at = min(at, second + 1.0)
         if second >= at + 4:
             break
     first = bool(watch.faults) and watch.faults[0].key == of
-    return at, first, bool(raised) and raised[0] != of
+    return at, told, first, bool(raised) and raised[0] != of
 
 
 def main() -> None:
@@ -67,12 +75,13 @@ def main() -> None:
     print(HEAD, end="")
     for name, fault, subject, change, report in CASES:
         found = [one(baseline, seed, (fault, subject), change, report) for seed in SEEDS]
-        told = [at for at, _, _ in found]
+        told = [at for at, _, _, _ in found]
         must = BY_NAME[fault].within_s
         print(
             f"| {name} | [{fault}](../runbooks/{fault}.md) | {subject} | {np.median(told):.0f} "
-            f"| {max(told):.0f} | {'slowly' if must is None else f'{must:.0f}'} "
-            f"| {sum(f for _, f, _ in found)} | {sum(b for _, _, b in found)} |"
+            f"| {max(told):.0f} | {max(any_s for _, any_s, _, _ in found):.0f} "
+            f"| {'slowly' if must is None else f'{must:.0f}'} "
+            f"| {sum(f for _, _, f, _ in found)} | {sum(b for _, _, _, b in found)} |"
         )
 
 
