@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ REFILL_SHARE = 0.1
 RESERVE_BITS = 8192
 _SECRET_BYTES = 1 << 21
 LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
+_DIM_LADDER = {"s": 0.6, "mu": 0.45, "nu": 0.1, "o": 0.0, "p_s": 0.5, "p_mu": 0.06, "p_nu": 0.4}
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class GamedayShape:
     """How large everything is.
 
     board : event or gateware. slot_period_ps, block_slots : of the link; all its times are as long
-    as its slots. eta : of each arm, from source to click. dead_slots : that the relay goes by,
-    longer than detector_dead_ps, for which detectors are dead: it hides afterpulses, too.
-    clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time of the link.
-    learn_s : what a baseline is learnt from. silence_s : by the clock, after which a relay is taken
-    for lost. patience : by how much the clock may be quicker than the link. by_itself : whether
-    watches act, and a lost relay is left; false: people do all.
+    as its slots. ladder : of both senders. eta : of each arm, from source to click. dead_slots :
+    that the relay goes by, longer than detector_dead_ps, for which detectors are dead: it hides
+    afterpulses, too. clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time
+    of the link. learn_s : what a baseline is learnt from. silence_s : by the clock, after which a
+    relay is taken for lost. patience : by how much the clock may be quicker than the link.
+    by_itself : whether watches act, and a lost relay is left; false: people do all.
     """
 
     board: str = "event"
@@ -80,6 +82,7 @@ class GamedayShape:
     eta: float = 0.9
     dead_slots: float = 0.4
     detector_dead_ps: int = 30_000
+    ladder: Mapping[str, float] = field(default_factory=lambda: LADDER)
     clock_period_ps: int = 5_000
     heartbeat_ms: float = 50.0
     histogram_s: float = 0.5
@@ -134,8 +137,8 @@ class GamedayShape:
             "mode_overlap": 0.99,
             "misalignment_z": 0.003,
             "misalignment_x": 0.003,
-            "alice": LADDER,
-            "bob": LADDER,
+            "alice": dict(self.ladder),
+            "bob": dict(self.ladder),
         }
 
 
@@ -153,14 +156,18 @@ _GATEWARE = GamedayShape(
     silence_s=15.0,
     patience=40.0,
 )
-_EVENT_DIM = GamedayShape(slot_period_ps=250_000, block_slots=16_000_000, eta=0.45, dead_slots=1.8)
+_EVENT = GamedayShape()
+_DIM: dict[str, Any] = {
+    "block_slots": 10_000_000,
+    "ladder": _DIM_LADDER,
+    "eta": 0.45,
+    "dead_slots": 1.8,
+}
 SHAPES = {
-    ("event", "bright"): GamedayShape(),
-    ("event", "dim"): _EVENT_DIM,
+    ("event", "bright"): _EVENT,
+    ("event", "dim"): replace(_EVENT, slot_period_ps=300_000, **_DIM),
     ("gateware", "bright"): _GATEWARE,
-    ("gateware", "dim"): replace(
-        _GATEWARE, clock_period_ps=10_000, block_slots=12_000_000, eta=0.45, dead_slots=1.8
-    ),
+    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=8_000, **_DIM),
 }
 """By board and link. Twice the light of a dim one makes its detectors blind for every second slot.
 """
@@ -272,7 +279,7 @@ def _endpoint(
         }
         relays.append((relay, {"id": relay, "unix_socket": str(own / "announcements")}, source))
     primary, secondary = relays
-    ladder = {**LADDER, "deviation": 0.002, "deviation_limit": 0.02, "vacuum_limit": 1e-4}
+    ladder = {**shape.ladder, "deviation": 0.002, "deviation_limit": 0.02, "vacuum_limit": 1e-4}
     return {
         "endpoint_id": role,
         "peer_id": peer,
@@ -305,6 +312,7 @@ def _endpoint(
         "watch": {
             "relays": {relay: f"http://127.0.0.1:{files.ports[relay]}" for relay in RELAYS},
             "peer": f"http://127.0.0.1:{files.ports[peer]}",
+            "timeout_s": 2.0,
             "kmes": [f"http://127.0.0.1:{files.ports[f'kme-{r}']}" for r in ROLES] if kmes else [],
             "baseline": str(folder / f"{role}.baseline.yaml"),
             "learn_s": shape.learn_s,

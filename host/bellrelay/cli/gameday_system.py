@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from bellrelay.cli.gameday_files import LADDER, RELAYS, RESERVE_BITS, SETTLE_S, GamedayFiles
+from bellrelay.cli.gameday_files import RELAYS, RESERVE_BITS, SETTLE_S, GamedayFiles
 from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.gameday_pools import SECRET, bring_secret, drain_pools
 from bellrelay.cli.run_certificates import expire_certificate
@@ -329,7 +329,7 @@ class GamedaySystem:
         return lambda: None
 
     def _propose(self, propose: Propose) -> Callable[[], None]:
-        ladder = proposed_ladder(propose.factors)
+        ladder = proposed_ladder(self.files.shape.ladder, propose.factors)
         path = self.files.folder / "proposed.yaml"
         path.write_text(yaml.safe_dump({"alice": ladder, "bob": ladder}))
         config = str(self.files.yaml_of("alice"))
@@ -497,9 +497,9 @@ def _sample(sight: Sight) -> dict[str, Any]:
     }
 
 
-def proposed_ladder(factors: Mapping[str, float]) -> dict[str, float]:
+def proposed_ladder(ladder: Mapping[str, float], factors: Mapping[str, float]) -> dict[str, float]:
     """The ladder of a gameday with other intensities."""
-    return {name: value * factors.get(name, 1.0) for name, value in LADDER.items()}
+    return {name: value * factors.get(name, 1.0) for name, value in ladder.items()}
 
 
 @contextlib.contextmanager
