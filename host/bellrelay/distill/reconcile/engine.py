@@ -1,7 +1,7 @@
 """What every reconciliation engine is: one object per side and block, messages in, messages out.
 
 An engine opens no socket and reads no clock. Alice's object and Bob's hold a block of sifted bits
-each; the caller carries messages between them, in order and authenticated, until both are done:
+each; the caller carries messages between them, in order and authenticated, until both are done::
 
     message = alice.begin() or bob.begin()        # exactly one of the two speaks first
     while message is not None:

@@ -5,7 +5,7 @@ which are then renewed at once (D. E. Hocevar, IEEE SIPS 2004). The checks of a 
 touch disjoint bits, so the innermost loops run over them, in vector instructions of 16-bit lanes.
 
 Log-likelihood ratios are int16 in steps of 1/`UNITS_PER_NAT`. Two magnitudes x and y join in a
-check to
+check to::
 
     x [+] y = min(x, y) + c(x + y) - c(|x - y|),     c(x) = ln(1 + e^-x),
 

@@ -114,7 +114,7 @@ larger: _Binary = _operation(_named("smax"), 2)
 """The larger of a and b."""
 
 absolute: _Unary = _operation(_absolute, 1)
-"""|a|; -2^15 stays as it is."""
+"""Magnitude of a; -2^15 stays as it is."""
 
 sign_mask: _Unary = _operation(lambda builder, a: builder.ashr(a, ir.Constant(_INT16, 15)), 1)
 """-1 where a < 0, else 0."""
