@@ -11,6 +11,7 @@ import random
 import ssl
 from dataclasses import dataclass, field
 
+from bellrelay.cli.sae_connection import SaeConnection
 from bellrelay.service.tls import client_context
 
 _ANSWER_S = 60.0
@@ -36,46 +37,25 @@ class Connection:
     """To one KME, as one SAE; it comes back after it broke."""
 
     def __init__(self, port, context, ledger):
-        self._port = port
-        self._context = context
         self._ledger = ledger
-        self._streams = None
+        self._connection = SaeConnection(port, "localhost", context)
 
     async def ask(self, method, path, body=b""):
         """Code and bytes of an answer, or None if the connection broke."""
         try:
             async with asyncio.timeout(_ANSWER_S):
-                if self._streams is None:
-                    self._streams = await asyncio.open_connection(
-                        "127.0.0.1",
-                        self._port,
-                        ssl=self._context,
-                        server_hostname="localhost",
-                        ssl_handshake_timeout=50,
-                    )
-                reader, writer = self._streams
-                head = (
-                    f"{method} {path} HTTP/1.1\r\nHost: kme\r\nContent-Length: {len(body)}\r\n\r\n"
-                )
-                writer.write(head.encode() + body)
-                lines = (await reader.readuntil(b"\r\n\r\n")).decode().lower().split("\r\n")
-                length = next(int(x[15:]) for x in lines if x.startswith("content-length:"))
-                body = await reader.readexactly(length)
+                answer = await self._connection.ask(method, path, body)
         except (OSError, EOFError, TimeoutError, ssl.SSLError):
             self._ledger.broken += 1
-            self.close()
             return None
         verb = path.rsplit("/", 1)[1].partition("?")[0]
-        code = int(lines[0].split(" ")[1])
-        self._ledger.answers[verb, code] = self._ledger.answers.get((verb, code), 0) + 1
-        if "connection: close" in lines:
-            self.close()
-        return code, body
+        self._ledger.answers[verb, answer.code] = (
+            self._ledger.answers.get((verb, answer.code), 0) + 1
+        )
+        return answer.code, answer.body
 
     def close(self):
-        if self._streams is not None:
-            self._streams[1].transport.abort()
-            self._streams = None
+        self._connection.close()
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from bellrelay.cli.exits import ExitCode
 EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.cli.board_flash.FlashFailed": ExitCode.CHECK_FAILED,
     "bellrelay.cli.board_flash.ProgrammerMissing": ExitCode.MISSING_EXTRA,
+    "bellrelay.cli.measured_broker.BrokerMissing": ExitCode.MISSING_EXTRA,
     "bellrelay.control.calibration_bench.BenchError": ExitCode.CHECK_FAILED,
     "bellrelay.control.calibration_orders.OrderUnanswered": ExitCode.CHECK_FAILED,
     "bellrelay.control.calibration_records.RecordsError": ExitCode.STORAGE,

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bellrelay.cli.network_measure import measure
 from bellrelay.cli.picture_path import writable_picture
 
 _EXAMPLES = (
@@ -137,4 +138,5 @@ def register(app: typer.Typer) -> None:
         epilog=_EXAMPLES,
     )
     group.callback(invoke_without_command=True, epilog=_EXAMPLES)(network)
+    group.command("measure", epilog="Example: bellrelay network measure --out rates.yaml")(measure)
     app.add_typer(group, name="network")
