@@ -38,7 +38,7 @@ def endpoint_metrics(s: Status) -> Iterator[Metric]:
         labels=["state", "cause"],
     )
     ended.add_metric(["stored", ""], counts.get("stored", 0))
-    # Also those that never occurred: of a series that begins at 1, no rate and no increase can tell.
+    # Also those that never occurred: of a series that begins at 1, nobody can tell an increase.
     causes: dict[str, int] = dict.fromkeys(map(str, Cause), 0)
     causes |= {k.partition(":")[2]: n for k, n in counts.items() if k.startswith("aborted:")}
     for cause, number in causes.items():
