@@ -349,7 +349,7 @@ def test_records_that_the_broker_keeps_no_longer_are_given_up_as_those_of_a_rela
             async with following(network.subscriber(), begin) as (follower, sink):
                 await until(lambda: "no longer kept" in follower.reason or follower.connected)
                 await until(lambda: follower.connected)
-                relay.announce(5, publisher, each=1)
+                relay.announce(5, publisher)
                 await until(lambda: len(sink.blocks) >= 3)
             assert not sink.breaches
             assert sink.blocks[0].block.index > 3

@@ -43,7 +43,10 @@ async def leader_of(network):
             await asyncio.sleep(0.1)
 
 
-def test_any_node_dies_in_mid_stream_and_no_announcement_is_lost_or_comes_twice(tmp_path, cluster):
+@pytest.mark.parametrize("deaths", [1, pytest.param(4, marks=pytest.mark.soak)])
+def test_the_leader_dies_in_mid_stream_and_no_announcement_is_lost_or_comes_twice(
+    tmp_path, cluster, deaths
+):
     servers, network = cluster
     relay = Relay(tmp_path)
 
