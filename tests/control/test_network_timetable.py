@@ -116,8 +116,9 @@ def test_over_a_day_every_pair_gets_its_share_and_none_starves(demands, rates, t
     hops = [hop(*p, rates[2 * n + k], r) for n, p in enumerate(both) for k, r in enumerate("rq")]
     found, made = planned(file, *hops)
     require_apart(made)
-    # Senders that are wanted at two relays may cost time, the same of everybody.
-    assert made.scale > 0.5
+    # Senders that are wanted at two relays may cost time, the same of everybody: at worst one relay
+    # stands while the other serves, and settling comes on top.
+    assert made.scale > 0.4
     pairs = {p: made.timetable.of_pair(*p) for p in both}
     served: dict[tuple[str, tuple[str, str]], float] = defaultdict(float)
     for relay in "rq":
