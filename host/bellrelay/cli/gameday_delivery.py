@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import aiohttp
@@ -17,10 +18,14 @@ __all__ = ["KEY_BITS", "deliver_everything"]
 KEY_BITS = 256
 """Of every key: what blocks are cut into."""
 _AT_ONCE = 32
+_TOLD_S = 10.0
 
 
-def deliver_everything(files: GamedayFiles) -> dict[str, Any]:
+def deliver_everything(files: GamedayFiles, least: int) -> dict[str, Any]:
     """Fetch all key of both sides, each key first where it is free, then at the other KME.
+
+    What the other KME has not been told of yet is not free: until there are so many keys as were
+    finished, or for some seconds, it is asked again.
 
     Returns number of keys, their bits, whether all were the same on both sides, and whether none
     came twice: no name twice, and none that was fetched could be fetched again.
@@ -30,31 +35,40 @@ def deliver_everything(files: GamedayFiles) -> dict[str, Any]:
     RunFailed
         A KME does not answer.
     """
-    return asyncio.run(_everything(files))
+    return asyncio.run(_everything(files, least))
 
 
-async def _everything(files: GamedayFiles) -> dict[str, Any]:
+async def _everything(files: GamedayFiles, least: int) -> dict[str, Any]:
+    end = time.monotonic() + _TOLD_S
     names: list[str] = []
     equal = once = True
     async with aiohttp.ClientSession() as session:
-        for role, peer in (ROLES, ROLES[::-1]):
-            while True:
-                wish = {"size": KEY_BITS, "number": _AT_ONCE}
-                status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
-                if status != 200 and wish["number"] > 1:
-                    wish["number"] = 1
+        while True:
+            for role, peer in (ROLES, ROLES[::-1]):
+                while True:
+                    wish = {"size": KEY_BITS, "number": _AT_ONCE}
                     status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
-                if status != 200:
-                    break
-                mine = {key["key_ID"]: key["key"] for key in told["keys"]}
-                wanted = {"key_IDs": [{"key_ID": name} for name in mine]}
-                status, told = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", wanted)
-                theirs = {k["key_ID"]: k["key"] for k in told["keys"]} if status == 200 else {}
-                equal &= mine == theirs
-                names += list(mine)
-                again = {"key_IDs": wanted["key_IDs"][:1]}
-                status, _ = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", again)
-                once &= status != 200
+                    if status != 200 and wish["number"] > 1:
+                        wish["number"] = 1
+                        status, told = await _ask(
+                            session, files, role, f"{APPS[peer]}/enc_keys", wish
+                        )
+                    if status != 200:
+                        break
+                    mine = {key["key_ID"]: key["key"] for key in told["keys"]}
+                    wanted = {"key_IDs": [{"key_ID": name} for name in mine]}
+                    status, told = await _ask(
+                        session, files, peer, f"{APPS[role]}/dec_keys", wanted
+                    )
+                    theirs = {k["key_ID"]: k["key"] for k in told["keys"]} if status == 200 else {}
+                    equal &= mine == theirs
+                    names += list(mine)
+                    again = {"key_IDs": wanted["key_IDs"][:1]}
+                    status, _ = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", again)
+                    once &= status != 200
+            if len(names) >= least or time.monotonic() > end:
+                break
+            await asyncio.sleep(0.2)
     once &= len(set(names)) == len(names)
     return {"keys": len(names), "bits": KEY_BITS * len(names), "equal": equal, "once": once}
 

@@ -107,15 +107,14 @@ def _in_one_system(
                 outcomes.append(run_scenario(scenario, system, tell, inject=inject))
                 tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")
             delivered = None
-            finished = system.ledger()
+            # People may have revoked some.
+            least = _keys_of(system.ledger()) if pages is None else 1
             try:
                 failures += _all_taken(system)
-                delivered = deliver_everything(files)
+                delivered = deliver_everything(files, least)
             except RunFailed as error:
                 failures.append(str(error))
             if delivered is not None:
-                # People may have revoked some.
-                least = _keys_of(finished) if pages is None else 1
                 most = _keys_of(system.ledger())
                 failures += wrong_with(delivered, least, most)
             timeline = Timeline(RELAYS, system.samples, _blocks(system))
