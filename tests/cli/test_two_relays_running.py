@@ -66,7 +66,7 @@ def both_at(system, relay):
 @pytest.mark.soak
 @pytest.mark.timeout(300)
 def test_light_moves_as_operators_and_deaths_want_it_and_no_finished_block_is_lost(tmp_path):
-    files = write_files(tmp_path, SHAPES["event"], kmes=False)
+    files = write_files(tmp_path, SHAPES["event", "bright"], kmes=False)
     for role in ROLES:
         path = files.yaml_of(role)
         values = yaml.safe_load(path.read_text())
