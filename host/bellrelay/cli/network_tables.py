@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bellrelay.cli.text_table import print_table
+
 __all__ = ["print_network", "progress"]
 
 
@@ -193,13 +195,4 @@ def _cost(value: float | None) -> str:
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        text = i == 0 or column in ("busiest", "add")
-        table.add_column(column, justify="left" if text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(title, columns, rows, text=("busiest", "add"))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from bellrelay.cli.text_table import print_table
 from bellrelay.control.network_plan import OptionPlan
 
 __all__ = ["print_plan", "progress"]
@@ -117,13 +118,4 @@ def _percent(value: float) -> str:
 
 
 def _table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    for i, column in enumerate(columns):
-        text = i == 0 or column in ("over", "serves")
-        table.add_column(column, justify="left" if text else "right", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    Console().print(table)
+    print_table(title, columns, rows, text=("over", "serves"))

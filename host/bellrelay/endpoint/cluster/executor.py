@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import distributed
@@ -84,7 +85,7 @@ class ClusterExecutor(Executor):
         """Have it carried out; the result is as if that had been here."""
         result: Future[Any] = Future()
         result.set_running_or_notify_cancel()
-        work = _bound(fn, args, kwargs)
+        work = partial(fn, *args, **kwargs)
         try:
             name, sealed = seal_call(self._key, fn, args, kwargs)
         except OverflowError:
@@ -278,12 +279,6 @@ class ClusterExecutor(Executor):
         with contextlib.suppress(Exception):
             assert call.sent is not None
             call.sent.release()
-
-
-def _bound(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Callable[[], Any]:
-    return lambda: fn(*args, **kwargs)
 
 
 def _pass_on(home: Future[Any], result: Future[Any]) -> None:

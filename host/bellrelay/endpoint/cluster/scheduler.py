@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -65,9 +64,9 @@ class SchedulerService:
 
     failed: asyncio.Future[BaseException]
 
-    def __init__(self, config: ClusterConfig, worker_command: Sequence[str] = ()) -> None:
+    def __init__(self, config: ClusterConfig, worker_command: Sequence[str]) -> None:
         self._config = config
-        self._worker_command = tuple(worker_command) or (sys.executable, "-m", "bellrelay")
+        self._worker_command = tuple(worker_command)
         self._scheduler: Scheduler | None = None
         self._stack = contextlib.AsyncExitStack()
 
