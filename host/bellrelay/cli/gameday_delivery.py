@@ -21,7 +21,7 @@ _AT_ONCE = 32
 _TOLD_S = 10.0
 
 
-def deliver_everything(files: GamedayFiles, least: int) -> dict[str, Any]:
+def deliver_everything(files: GamedayFiles, least: int = 0) -> dict[str, Any]:
     """Fetch all key of both sides, each key first where it is free, then at the other KME.
 
     What the other KME has not been told of yet is not free: until there are so many keys as were
