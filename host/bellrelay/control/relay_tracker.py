@@ -26,6 +26,9 @@ _TAGS = 256
 _FEWEST_TAGS = 16
 _FLOOR_PS = 0.5
 """What a histogram's positions are off by besides chance: bins, fine codes."""
+_AHEAD_S = 0.25
+"""A period ends at most so long after the last heartbeat: they come ten times a second or oftener.
+"""
 
 
 class RelayTracker:
@@ -100,6 +103,7 @@ class RelayTracker:
         self._width: tuple[float, float] | None = None
         self._background: float | None = None
         self._dark = ""
+        self._early: HistogramPeriod | None = None
         self.measured = 0
         self.reference_locked: bool | None = None
 
@@ -118,6 +122,9 @@ class RelayTracker:
         elif self._pending is None and beat.fields["trim"] != self.servo.trim:
             # A write whose answer was lost has come through, or one that was answered has not yet.
             self.servo.undo(beat.fields["trim"])
+        early, self._early = self._early, None
+        if early is not None:
+            self.histogram(early)
         reading = None if self._sync is None else self._sync.read(beat)
         if reading is None:
             return
@@ -140,10 +147,12 @@ class RelayTracker:
             self._pulled_in, self._pulled_in_s = True, self.now_s
 
     def histogram(self, period: HistogramPeriod) -> None:
-        """Take a finished period."""
+        """Take a finished period; one that ended after the last heartbeat, with the next one."""
         end_s = period.end_tick * self._tick_s
-        if end_s > self.now_s + self._tick_s:
-            # What was left of the acquisition before: the board sends it late.
+        ahead_s = end_s - self.now_s - self._tick_s
+        if ahead_s > 0.0:
+            # Further ahead is what was left of the acquisition before: the board sends it late.
+            self._early = period if ahead_s < _AHEAD_S else None
             return
         try:
             found = measure_pulses(
