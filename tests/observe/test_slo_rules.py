@@ -10,6 +10,8 @@ import pytest
 import yaml
 from rule_cases import GAUGES, INDICATORS, RECORDS
 
+from bellrelay.keys.kme_metrics import request_metrics
+from bellrelay.keys.request_tally import RequestTally
 from bellrelay.observe.alert_routes import alertmanager_yaml
 from bellrelay.observe.slo_file import check_slo_file, load_slo_file, seconds
 from bellrelay.observe.slo_reference import reference_page
@@ -228,6 +230,54 @@ def test_an_objective_alarms_while_all_is_bad_and_not_while_all_is_good(slo, tmp
     groups = [g for g in rules(FILE)["groups"] if g["name"] == f"bellrelay-slo-{slo.name}"]
     tests = burn_tests(slo) + budget_tests(slo)
     done = promtool_test(promtool, tmp_path, groups, tests, "5m")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def scraped(*tallies):
+    """What Prometheus has of these, an hour each; `_`: no such series yet."""
+    hours = [
+        {
+            (sample.name, tuple(sample.labels.items())): sample.value
+            for family in request_metrics(tally)
+            for sample in family.samples
+        }
+        for tally in tallies
+    ]
+    out = []
+    for name, labels in hours[-1]:
+        shown = ", ".join(f'{k}="{v}"' for k, v in (("kme", "k"), *labels))
+        values = [hour.get((name, labels)) for hour in hours]
+        steps = ["_x59" if value is None else f"{value:g}+0x59" for value in values]
+        out.append((f"{name}{{{shown}}}", " ".join(steps)))
+    return out
+
+
+@pytest.mark.needs_server
+@pytest.mark.parametrize(
+    ("slo", "code", "seconds"), [("key-requests", 503, 0.01), ("key-latency", 200, 2.0)]
+)
+def test_the_first_request_that_fails_is_seen(slo, code, seconds, tmp_path, promtool):
+    after = RequestTally()
+    after.add("enc_keys", code, seconds)
+    groups = [g for g in rules(FILE)["groups"] if g["name"] == f"bellrelay-slo-{slo}"]
+    alerts = [r for r in _rules_of(slo) if "alert" in r]
+    firing = [
+        {"exp_labels": {"kme": "k", **r["labels"]}, "exp_annotations": _annotations(r, "100%")}
+        for r in alerts
+    ]
+
+    def told(before, expected):
+        check = {"alertname": alerts[0]["alert"], "exp_alerts": expected}
+        test = _test(scraped(before, after), 62, alert_rule_test=[check])
+        return promtool_test(promtool, tmp_path, groups, [test])
+
+    done = told(RequestTally(), firing)
+    assert done.returncode == 0, done.stdout + done.stderr
+    # Of series that begin with it, nothing would be.
+    nothing_yet = RequestTally()
+    nothing_yet.requests.clear()
+    nothing_yet.buckets.clear()
+    done = told(nothing_yet, [])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
