@@ -266,7 +266,7 @@ class TrackingSettings(Model):
     bin_ps: Annotated[int, between(1, 16384, "ps")] = Field(
         default=16, description="resolution of the histograms that delays are found in"
     )
-    window_s: Annotated[float, between(0.05, 600.0, "s of link time")] = Field(
+    window_s: Annotated[float, between(0.01, 600.0, "s of link time")] = Field(
         default=5.0, description="time whose clicks make one measurement"
     )
     transmittance: Annotated[float, between(1e-9, 1.0)] | None = Field(
