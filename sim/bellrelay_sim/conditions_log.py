@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,8 @@ class HeldSource:
 class ConditionsLog:
     """The writer's side.
 
+    A line that a writer before was killed over is taken away: no slot was simulated under it.
+
     Raises
     ------
     OSError
@@ -61,6 +64,7 @@ class ConditionsLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = path.open("ab")
+        self._file.truncate(path.read_bytes().rfind(b"\n") + 1)
 
     def last(self, link: SimulatedLink) -> Conditions:
         """What held last, under a process before; what the link's file says if nothing did.
@@ -91,7 +95,7 @@ class ConditionsLog:
 
 
 class ConditionsReader:
-    """The reader's side: takes what has been appended whenever it is asked.
+    """The reader's side: takes what has been appended whenever it is asked, by any thread.
 
     Parameters
     ----------
@@ -106,6 +110,9 @@ class ConditionsReader:
         self._nothing = Conditions(link)
         self._offset = 0
         self._held: list[Held] = []
+        # A sender's log is asked by the pipeline and by its monitor at once: read by both, lines
+        # would be there twice, and the next ones be looked for in the middle of others.
+        self._reading = threading.Lock()
 
     def held(self) -> list[Held]:
         """Everything so far, in the order in which it came.
@@ -117,19 +124,24 @@ class ConditionsReader:
         OSError
             The file is there and cannot be read.
         """
+        with self._reading:
+            self._read()
+            return list(self._held)
+
+    def _read(self) -> None:
         try:
             size = os.stat(self._path).st_size
         except FileNotFoundError:
-            return self._held
-        if size > self._offset:
-            with self._path.open("rb") as file:
-                file.seek(self._offset)
-                data = file.read()
-            # The last line may be under way.
-            whole = data[: data.rfind(b"\n") + 1]
-            self._held += [self._parsed(line) for line in whole.splitlines()]
-            self._offset += len(whole)
-        return self._held
+            return
+        if size <= self._offset:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        # The last line may be under way.
+        whole = data[: data.rfind(b"\n") + 1]
+        self._held += [self._parsed(line) for line in whole.splitlines()]
+        self._offset += len(whole)
 
     def of(self, acquisition: int) -> list[Held]:
         """Of one acquisition, from its last beginning on; empty if it has none.
