@@ -133,3 +133,66 @@ def test_nobody_is_gone_back_to_by_itself_without_its_time(course, after):
             if usable_before and play.choice.active != active:
                 assert play.choice.active < active
                 assert well[play.choice.active] > after
+
+
+class Turns(Play):
+    """Relays a and b in turn, ten seconds each; c stands by."""
+
+    def turn(self):
+        return int(self.now % 20 >= 10)
+
+    def see(self, *sights, seconds=1.0):
+        active = []
+        for _ in range(round(seconds)):
+            self.now += 1.0
+            self.choice.see(self.now, sights)
+            self.do(self.choice.decide(self.now, self.turn()))
+            active.append(self.choice.active == self.turn())
+        return all(active)
+
+
+def test_whose_turn_it_is_takes_the_place_of_the_order():
+    play = Turns()
+    assert play.see(WELL, WELL, WELL, seconds=100)
+    assert len(play.went) == 10
+    # Who is lost while it is another's turn misses its own, and no more.
+    play.see(WELL, WELL, WELL, seconds=2)
+    play.see(WELL, LOST, WELL, seconds=15)
+    assert play.choice.active == 0
+    assert play.see(WELL, WELL, WELL, seconds=60)
+
+
+def test_who_was_left_for_a_cause_has_a_turn_again_when_it_was_well_for_long_enough():
+    play = Turns()
+    waits = []
+    for _ in range(3):
+        while not (play.turn() == 0 and play.choice.active == 0):
+            play.see(WELL, WELL, WELL)
+        play.see(LOST, WELL, WELL)
+        assert play.choice.active == 1
+        left = play.now
+        while play.choice.active == 1:
+            play.see(WELL, WELL, WELL)
+            assert play.now < 10_000
+        waits.append(play.now - left)
+    assert waits[0] >= 10.0
+    assert waits == sorted(waits)
+    assert waits[2] > waits[0]
+    # Turns are no returns: well for long, it is trusted as at first.
+    play.see(WELL, WELL, WELL, seconds=200)
+    play.see(LOST, WELL, WELL)
+    left = play.now
+    while play.choice.active == 1:
+        play.see(WELL, WELL, WELL)
+    assert play.now - left <= waits[0] + 20.0
+
+
+def test_no_turn_moves_who_was_moved_by_an_operator():
+    play = Turns()
+    play.see(WELL, WELL, WELL)
+    play.do(play.choice.plan(2, "new fibre"))
+    play.see(WELL, WELL, WELL, seconds=50)
+    assert play.choice.active == 2
+    play.see(WELL, WELL, LOST)
+    play.see(WELL, WELL, LOST, seconds=20)
+    assert play.see(WELL, WELL, LOST, seconds=60)

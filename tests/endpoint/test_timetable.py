@@ -1,5 +1,6 @@
 """Windows of a pair: when light goes to a relay, and which slots count."""
 
+import asyncio
 from itertools import pairwise
 
 import numpy as np
@@ -46,6 +47,19 @@ def test_windows_repeat_in_every_frame_and_are_the_pairs_own():
     assert not windows.open("q", 15 * S)
 
 
+def test_turns_are_taken_in_a_pairs_own_windows_and_what_stands_by_has_none():
+    windows = timetable(
+        window("r", 10.0, 20.0, 2.0),
+        window("q", 30.0, 40.0),
+        window("q", 10.0, 15.0, standby=True),
+        window("p", 10.0, 60.0, standby=True),
+    ).of_pair("alice", "bob")
+    turns = [windows.turn(s * S) for s in range(60)]
+    assert turns == [None] * 8 + ["r"] * 12 + [None] * 10 + ["q"] * 10 + [None] * 20
+    assert windows.open("q", 12 * S)
+    assert [windows.takes_turns(relay) for relay in "rqpo"] == [True, True, False, False]
+
+
 @pytest.mark.parametrize(
     ("windows", "words"),
     [
@@ -53,6 +67,7 @@ def test_windows_repeat_in_every_frame_and_are_the_pairs_own():
         ([window("r", 10.0, 10.0)], "begin_s < end_s"),
         ([window("r", 10.0, 20.0), window("r", 19.0, 30.0, a="carol")], "window before it"),
         ([window("r", 10.0, 20.0, b="alice")], "another than a"),
+        ([window("r", 10.0, 20.0), window("q", 19.0, 30.0, a="carol")], "a sender's window before"),
     ],
 )
 def test_timetables_that_contradict_themselves_are_refused(windows, words):
@@ -135,6 +150,22 @@ class HandWindows:
     def open(self, relay_id, now_ns):
         return relay_id in self.now
 
+    def turn(self, now_ns):
+        return None
+
+    def takes_turns(self, relay_id):
+        return False
+
+
+class HandTurns(HandWindows):
+    """Both relays serve the pair in turn."""
+
+    def turn(self, now_ns):
+        return next(iter(self.now), None)
+
+    def takes_turns(self, relay_id):
+        return True
+
 
 def test_light_goes_out_in_the_windows_only_and_a_fail_over_goes_to_the_seconds(tmp_path):
     windows = HandWindows()
@@ -162,3 +193,41 @@ def test_light_goes_out_in_the_windows_only_and_a_fail_over_goes_to_the_seconds(
         dark = [b for b, r in own.items() if r.cause == Cause.UNLIT]
         assert "1/0@1" in dark
         assert "1/0" not in dark
+
+
+def test_relays_serve_a_pair_in_turn_and_who_is_lost_misses_its_turns(tmp_path):
+    windows = HandTurns()
+
+    async def script(link):
+        for party in link.parties:
+            party.start()
+        await link.until_both(FIRST)
+        windows.now = set()
+        await link.until(lambda: link.alice.sender.halted and link.bob.sender.halted)
+        windows.now = {SECOND}
+        await link.until_both(SECOND)
+        assert not link.alice.sender.halted
+        assert not link.bob.sender.halted
+        assert "its turn" in link.bob.chosen.status()["why"]
+        windows.now = {FIRST}
+        await link.until_both(FIRST)
+        # An operator's move is not undone by turns; back to the first, they go on.
+        done = link.bob.chosen.move(SECOND, "by hand")
+        await link.until(done.done)
+        await asyncio.sleep(0.5)
+        assert link.alice.chosen.active == link.bob.chosen.active == SECOND
+        assert link.alice.sender.halted
+        done = link.alice.chosen.move(FIRST, "by hand")
+        await link.until(done.done)
+        windows.now = {SECOND}
+        await link.until_both(SECOND)
+        link.relays[0].silent = True
+        await link.until(lambda: not link.alice.chosen.status()["each"][FIRST]["usable"])
+        windows.now = {FIRST}
+        await asyncio.sleep(0.5)
+        assert link.alice.chosen.active == link.bob.chosen.active == SECOND
+        link.relays[0].silent = False
+        # It was not left for a cause: the next turn that it is heard in is its own.
+        await link.until_both(FIRST)
+
+    play_relays(tmp_path, script, windows=windows)

@@ -9,6 +9,9 @@ No flapping: whoever is lost again within eight times that time after it was gon
 twice as long the next time, up to 64 times. A relay that an operator has moved to is not left for
 one before it: only for a loss, an order, or another planned move.
 
+Relays that are shared serve this pair in turn: where a timetable says whose turn it is, it takes
+the place of the order. Who was left for a cause misses turns until it would be gone back to.
+
 Nothing here depends on what was announced but that something was: no choice of slots or blocks by
 their contents. Pure: times in, decisions out.
 """
@@ -34,12 +37,17 @@ class Sight:
 
 @dataclass(frozen=True)
 class Decision:
-    """To go to this relay. planned : an operator's wish. blames : the one that is left."""
+    """To go to this relay.
+
+    planned : an operator's wish. blames : the one that is left. turn : it is its turn, and nothing
+    more has happened.
+    """
 
     relay: int
     why: str
     planned: bool = False
     blames: bool = False
+    turn: bool = False
 
 
 @dataclass
@@ -52,6 +60,11 @@ class _Relay:
     gone_to: float | None = None
     until: float = 0.0
     waits: int = 1
+
+    @property
+    def blamed(self) -> bool:
+        """Whether it was left for a cause, and not gone back to since its time was up."""
+        return self.until > 0.0 and (self.gone_to is None or self.gone_to < self.until)
 
 
 class RelayChoice:
@@ -92,20 +105,38 @@ class RelayChoice:
             elif relay.well_since is None:
                 relay.well_since = now
 
-    def decide(self, now: float) -> Decision | None:
-        """Where to go from the active relay by what is seen; None: nowhere."""
+    def decide(self, now: float, turn: int | None = None) -> Decision | None:
+        """Where to go from the active relay by what is seen; None: nowhere.
+
+        turn : number of the relay whose turn it is by a timetable; None: relays take no turns, or
+        it is nobody's.
+        """
         sight = self._sights[self.active]
         if not sight.usable:
             return self._leave(now, f"{self._names[self.active]}: {sight.why}")
         if self.pinned:
             return None
+        if turn is not None:
+            return self._take_turn(now, turn)
         for number in range(self.active):
-            relay = self._relays[number]
-            if relay.well_since is None or now < relay.until:
-                continue
-            if now - relay.well_since >= self._return_after_s * relay.waits:
+            if self._well_again(now, number):
                 return Decision(number, f"{self._names[number]} is well again")
         return None
+
+    def _take_turn(self, now: float, number: int) -> Decision | None:
+        if number == self.active or not self._sights[number].usable:
+            return None
+        blamed = self._relays[number].blamed
+        if blamed and not self._well_again(now, number):
+            return None
+        why = "is well again, and it is its turn" if blamed else "it is its turn"
+        return Decision(number, f"{self._names[number]}: {why}", turn=not blamed)
+
+    def _well_again(self, now: float, number: int) -> bool:
+        relay = self._relays[number]
+        if relay.well_since is None or now < relay.until:
+            return False
+        return now - relay.well_since >= self._return_after_s * relay.waits
 
     def leave(self, now: float, why: str) -> Decision | None:
         """Somebody orders that the active relay is left; None: there is no other."""
@@ -144,6 +175,7 @@ class RelayChoice:
             soon = went is not None and now - went < _STEADY * self._return_after_s
             before.waits = min(2 * before.waits, _LONGEST) if soon else 1
             before.until = now + before.waits * self._return_after_s
-        self._relays[decision.relay].gone_to = now
+        if not decision.turn:
+            self._relays[decision.relay].gone_to = now
         self.active = decision.relay
         self.pinned = decision.planned

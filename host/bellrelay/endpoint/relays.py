@@ -1,8 +1,8 @@
 """All relays of an endpoint: each is followed all the time, one is active.
 
 Light is directed to the active one. Alice decides which that is (:mod:`.relay_choice`), from what
-she hears of the relays, what Bob says that he hears, and what people and companions order; Bob
-directs his light to where she has said. A move goes so:
+she hears of the relays, what Bob says that he hears, what people and companions order, and whose
+turn it is where there is a timetable; Bob directs his light to where she has said. A move goes so:
 
 1. Alice puts the relay, and that light may be there from now on, on her disk; directs her light;
    notes that there is none elsewhere any more; and tells Bob.
@@ -22,7 +22,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import structlog
@@ -88,6 +88,14 @@ class RelayWindows(Protocol):
 
     def open(self, relay_id: str, now_ns: int) -> bool:
         """Whether it is now, settling included."""
+        ...
+
+    def turn(self, now_ns: int) -> str | None:
+        """The one whose own window is open now, settling included."""
+        ...
+
+    def takes_turns(self, relay_id: str) -> bool:
+        """Whether it has windows of its own: others are used while one before it is lost."""
         ...
 
 
@@ -418,12 +426,36 @@ class Relays:
             late = now - planned.begin >= self._settings.drain_s
             if drained or late or not self._sights[self._choice.active].usable:
                 decision = planned.decision
-        decision = decision or self._choice.decide(now)
+        decision = decision or self._choice.decide(now, self._turn())
         if decision is None:
             return
         self._planned = None
+        if decision.planned and decision.relay == self._first_in_turn():
+            # Back to what the timetable says.
+            decision = replace(decision, planned=False)
         await self._go(decision.relay, self._directions.number + 1, decision.why, decision.planned)
         self._choice.went(now, decision)
+
+    def _turn(self) -> int | None:
+        """Number of the relay whose turn it is by the timetable: the active one between turns.
+
+        Nor is another's taken before both have come to where they are, and whoever waits for that
+        was told.
+        """
+        windows, active = self._windows, self._choice.active
+        if windows is None:
+            return None
+        due = windows.turn(time.time_ns())
+        together = self._peer_number == self._directions.number
+        if due in self._ids and together and not self._waiters and self._planned is None:
+            return self._ids.index(due)
+        return active if windows.takes_turns(self._ids[active]) else None
+
+    def _first_in_turn(self) -> int | None:
+        windows = self._windows
+        if windows is None:
+            return None
+        return next((n for n, i in enumerate(self._ids) if windows.takes_turns(i)), None)
 
     def _block_of_active(self) -> str:
         return self.followers[self._choice.active].position[1]
@@ -463,7 +495,10 @@ class Relays:
         self._directed, self._tried = False, float("-inf")
         if relay_id != before:
             self.moves += 1
-            _log.warning("relay changed", relay=relay_id, before=before, why=why)
+            windows = self._windows
+            usual = windows is not None and windows.turn(time.time_ns()) == relay_id
+            say = _log.info if usual else _log.warning
+            say("relay changed", relay=relay_id, before=before, why=why)
         await self._direct(time.monotonic())
         if self._role is Role.ALICE:
             await self._tell(self._move())

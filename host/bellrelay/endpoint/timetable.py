@@ -71,19 +71,23 @@ class Timetable(FileModel):
         """What contradicts itself: key, value, allowed."""
         out: list[tuple[str, object, str]] = []
         by_relay: dict[str, list[tuple[float, float, int]]] = {}
+        by_site: dict[str, list[tuple[float, float, int]]] = {}
         for n, window in enumerate(self.windows):
             if not window.from_s <= window.begin_s < window.end_s <= self.frame_s:
                 what = "from_s <= begin_s < end_s, within the frame"
                 out.append((f"windows.{n}", window.model_dump(), what))
             if window.a == window.b:
                 out.append((f"windows.{n}.b", window.b, "another than a"))
-            by_relay.setdefault(window.relay, []).append((window.from_s, window.end_s, n))
-        for windows in by_relay.values():
-            windows.sort()
-            for before, after in pairwise(windows):
-                if after[0] < before[1]:
-                    what = f"not before {before[1]:g}, where the relay's window before it ends"
-                    out.append((f"windows.{after[2]}.from_s", after[0], what))
+            times = (window.from_s, window.end_s, n)
+            by_relay.setdefault(window.relay, []).append(times)
+            for site in () if window.standby else {window.a, window.b}:
+                by_site.setdefault(site, []).append(times)
+        for whose, groups in (("the relay's", by_relay), ("a sender's", by_site)):
+            for windows in groups.values():
+                for before, after in pairwise(sorted(windows)):
+                    if after[0] < before[1]:
+                        what = f"not before {before[1]:g}, where {whose} window before it ends"
+                        out.append((f"windows.{after[2]}.from_s", after[0], what))
         return out
 
     def of_pair(self, one: str, other: str) -> PairWindows:
@@ -123,11 +127,15 @@ def windows_of(config: EndpointConfig) -> PairWindows | None:
 
 @dataclass(frozen=True)
 class _Times:
-    """In a frame, in ns: light from here, slots count from here, end."""
+    """In a frame, in ns: light from here, slots count from here, end.
+
+    standby : only while a relay before it is lost.
+    """
 
     light: int
     begin: int
     end: int
+    standby: bool
 
 
 class PairWindows:
@@ -143,7 +151,8 @@ class PairWindows:
         self._frame_ns = round(frame_s * _NS)
         self._windows: dict[str, list[_Times]] = {}
         for w in sorted(windows, key=lambda w: (w.relay, w.from_s)):
-            times = _Times(*(round(s * _NS) for s in (w.from_s, w.begin_s, w.end_s)))
+            light, begin, end = (round(s * _NS) for s in (w.from_s, w.begin_s, w.end_s))
+            times = _Times(light, begin, end, w.standby)
             self._windows.setdefault(w.relay, []).append(times)
         said = {r: [[t.light, t.begin, t.end] for t in ts] for r, ts in self._windows.items()}
         text = json.dumps([self._frame_ns, said], sort_keys=True).encode()
@@ -162,6 +171,18 @@ class PairWindows:
         """Whether light goes there now, UTC; settling included."""
         at = now_ns % self._frame_ns
         return any(t.light <= at < t.end for t in self._windows.get(relay_id, ()))
+
+    def turn(self, now_ns: int) -> str | None:
+        """The relay whose own window, not one on standby, is open now; None: no relay's."""
+        at = now_ns % self._frame_ns
+        for relay_id, windows in self._windows.items():
+            if any(t.light <= at < t.end and not t.standby for t in windows):
+                return relay_id
+        return None
+
+    def takes_turns(self, relay_id: str) -> bool:
+        """Whether it has windows of its own, not on standby."""
+        return any(not t.standby for t in self._windows.get(relay_id, ()))
 
     def unserved(
         self, relay_id: str, start_ns: int, period_ps: float, first: int, end: int
