@@ -277,6 +277,23 @@ def test_nobody_changes_anything_without_the_token(settings, audit):
     assert TOKEN.decode() not in repr(audit)
 
 
+def test_who_guesses_keeps_nobody_else_out(settings, audit):
+    control = ViewControl("charlie", settings, TOKENS, audit)
+    wrong, right = "Bearer " + "x" * 24, HEADERS["Authorization"]
+    for _ in range(5):
+        with pytest.raises(ChangeRefused, match="does not fit"):
+            control.check(wrong, "192.0.2.1")
+    with pytest.raises(ChangeRefused, match="too many"):
+        control.check(right, "192.0.2.1")
+    assert control.check(right, "192.0.2.2")
+    # However many addresses guess, what is kept of them is bounded, the latest of all.
+    for n in range(1000):
+        with pytest.raises(ChangeRefused):
+            control.check(wrong, f"198.51.100.{n}")
+    assert len(control._refused) <= 256
+    assert "198.51.100.999" in control._refused
+
+
 @pytest.mark.parametrize(("with_settings", "tokens"), [(True, {}), (False, TOKENS)])
 def test_a_view_without_token_or_settings_is_read_only(settings, audit, with_settings, tokens):
     async def use(client, url, _server):

@@ -21,6 +21,8 @@ __all__ = ["ChangeRefused", "SettingsControl", "ViewControl"]
 _KEPT = 100
 _REFUSALS = 5
 _PAUSE_S = 10.0
+_PEERS = 256
+"""Addresses of which refusals are kept: the latest."""
 _LONGEST = 1 << 14
 """Characters of values that are put on record."""
 _log = structlog.get_logger(__name__)
@@ -88,7 +90,7 @@ class ViewControl:
         self._settings = settings
         self._tokens = dict(tokens)
         self._audit = audit
-        self._refused: deque[float] = deque(maxlen=_REFUSALS)
+        self._refused: dict[str, deque[float]] = {}
         self.changes: deque[dict[str, Any]] = deque(maxlen=_KEPT)
 
     @property
@@ -107,6 +109,9 @@ class ViewControl:
     def check(self, authorization: str, peer: str) -> str:
         """Let in who has a token; returns the name that it has.
 
+        After five tokens within ten seconds that did not fit, that address waits, whatever it
+        sends; others do not.
+
         Raises
         ------
         ChangeRefused
@@ -114,14 +119,23 @@ class ViewControl:
         if not self.writable:
             raise ChangeRefused(403, "this view is read-only: its configuration has no token_file")
         now = time.monotonic()
-        if len(self._refused) == _REFUSALS and now - self._refused[0] < _PAUSE_S:
+        before = self._refused.get(peer)
+        if before is not None and len(before) == _REFUSALS and now - before[0] < _PAUSE_S:
             raise ChangeRefused(429, f"too many wrong tokens; wait {_PAUSE_S:g} s")
         name = owner_of(self._tokens, authorization)
         if name is None:
-            self._refused.append(now)
+            self._note_refusal(peer, now)
             self._record("view-refused", "unknown", "failure", {"source.ip": peer})
             raise ChangeRefused(401, "the token does not fit")
         return name
+
+    def _note_refusal(self, peer: str, now: float) -> None:
+        # At the end: who has been quiet for longest is forgotten first.
+        times = self._refused.pop(peer, deque(maxlen=_REFUSALS))
+        times.append(now)
+        self._refused[peer] = times
+        if len(self._refused) > _PEERS:
+            del self._refused[next(iter(self._refused))]
 
     def change(self, values: Mapping[str, Any], reason: str, person: str, peer: str) -> None:
         """Bring values into force.
