@@ -4,7 +4,7 @@ A polynomial of fewer than 2^k coefficients is evaluated on the space that v_0 .
 where v_0 = 1 and v_i^2 + v_i = v_{i-1} (D. Cantor, J. Comb. Theory A 50, 285 (1989)). The
 polynomials s_i that vanish on these spaces then have coefficients 0 and 1, s_i(v_j) = v_{j-i}, and
 in the basis of their products the transform is a cascade of butterflies (S.-J. Lin, T. Al-Naffouri,
-Y. Han, W.-H. Chung, IEEE Trans. Inf. Theory 62, 5343 (2016)). The change to that basis takes Taylor
+Y. Han, W.-H. Chung, IEEE Trans. Inf. Theory 62, 6284 (2016)). The change to that basis takes Taylor
 expansions at s_1, s_2, s_4, s_8, ..., which have two terms each (S. Gao, T. Mateer, IEEE Trans.
 Inf. Theory 56, 6265 (2010)).
 
