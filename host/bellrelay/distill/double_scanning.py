@@ -1,8 +1,8 @@
 """Double scanning: the worst case of pairs and errors together, not of each apart.
 
 C. Jiang et al., Phys. Rev. A 103, 012402 (2021); carried out: Y.-P. Chen et al., arXiv:2105.09587.
-The closed forms of `decoy_closed_form` share two unknown means: M, of nu-nu events with error, and H, of what nu-nu
-events hold without a photon. Pairs are (C + M - H - w (...)) / kappa, phase errors
+The closed forms of `decoy_closed_form` share two unknown means: M, of nu-nu events with error, and
+H, of what nu-nu events hold without a photon. Pairs are (C + M - H - w (...)) / kappa, phase errors
 (M - q H / 2) / kappa': a large M makes both large, a large H both small. So the worst case is
 sought over the intervals of M and H, with joint constraints on all other sums.
 
