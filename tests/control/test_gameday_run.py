@@ -20,7 +20,7 @@ from bellrelay.control.gameday_scenario import (
     load_scenario,
     scenarios_of,
 )
-from bellrelay.control.gameday_timeline import Blocks, Timeline
+from bellrelay.control.gameday_timeline import Blocks, Timeline, by_the_clock
 from bellrelay.settings.load import check
 from bellrelay.settings.model import ConfigError
 
@@ -32,6 +32,7 @@ class System:
     """Passes half a second per look. What is injected shows its symptoms so many seconds later."""
 
     patience: float = 6.0
+    slower: float = 1.0
     settled_s: float = 12.0
     told_after_s: float = 1.0
     done_after_s: float = 2.0
@@ -51,7 +52,7 @@ class System:
         self.now_s += 0.5
         return Sight(
             self.now_s,
-            int(self.now_s * 1e9),
+            int(self.now_s * self.slower * 1e9),
             {role: self._endpoint(role) for role in ROLES},
             {relay: self._relay(relay) for relay in ("charles", "diana")},
             (self.dies,) if self.dies and self.since_s is not None else (),
@@ -114,7 +115,7 @@ class System:
         return Ledger(alice, bob)
 
     def made(self, since_utc_ns: int) -> int:
-        since_s = since_utc_ns / 1e9
+        since_s = since_utc_ns / 1e9 / self.slower
         if self.since_s is not None and since_s >= self.since_s:
             return int(self._after(self.key_after_s))
         return int((self.now_s - since_s) / 3.0)
@@ -297,3 +298,31 @@ def test_a_report_says_what_passed_with_a_picture(tmp_path: Path) -> None:
     assert not GamedayReport("event", [good], 1.0, 1.0, timeline, failures=["no key"]).passed
     empty = Outcome("none", "Nothing", 0.0)
     write_report(GamedayReport("event", [empty], 1.0, 1.0, Timeline((), ())), tmp_path / "empty")
+
+
+def test_where_light_is_slow_a_report_says_times_by_the_clock_too(tmp_path: Path) -> None:
+    slow = run_scenario(scenario(*WHOLE), System(slower=100.0))
+    assert slow.passed
+    samples = [
+        {
+            "link_s": 7.0 + 0.01 * n,
+            "utc_ns": n * 10**9,
+            "active": "charles",
+            "announced": {"charles": 100 * n},
+            "answers": [],
+            "faults": {"alice": [], "bob": []},
+        }
+        for n in range(30)
+    ]
+    timeline = Timeline(("charles",), samples, Blocks([7.1], [700], [0.01]))
+    assert timeline.slow
+    report = GamedayReport("gateware", [slow], 30.0, 0.3, timeline)
+    assert "| one | passed | 1.0 s (100.0 s) | 3.0 s (300.0 s) |" in report.as_markdown()
+    by_clock, (outcome,) = by_the_clock(timeline, [slow])
+    assert [s["link_s"] for s in by_clock.samples] == pytest.approx(range(30))
+    assert by_clock.blocks.link_s == pytest.approx([10.0])
+    # It went on after the last look that is kept here.
+    assert outcome.ended_s == pytest.approx(29.0)
+    assert slow.ended_s > 7.3
+    write_report(report, tmp_path)
+    assert (tmp_path / "timeline.png").stat().st_size > 20_000

@@ -66,11 +66,13 @@ class GamedayReport:
 
     def as_markdown(self) -> str:
         """For people; the picture lies beside it."""
+        slow = self.timeline.slow
         lines = [
             f"# Gameday: {'passed' if self.passed else 'FAILED'}",
             "",
-            f"A simulation: {self.board} board, {self.link_s:.0f} s of link time in "
-            f"{self.wall_s:.0f} s. Times are link time after the injection.",
+            f"A simulation: {self.board} board, {_s(self.link_s)} of link time in "
+            f"{self.wall_s:.0f} s. Times are link time after the injection"
+            f"{', and in brackets by the clock' if slow else ''}.",
             "",
             "![timeline](timeline.png)",
             "",
@@ -78,13 +80,14 @@ class GamedayReport:
             "|---|---|---|---|---|---|",
         ]
         for o in self.outcomes:
+            told = _s(o.detection_s) + (_clock(o, "detect") if slow else "")
+            done = _s(o.mitigation_s) + (_clock(o, "order", "moved") if slow else "")
+            key = _s(o.recovery_s) + (_clock(o, "keys") if slow else "")
+            blocks = f"{o.finished_before} before, {o.finished_after} after"
             lines.append(
-                f"| {o.scenario} | {'passed' if o.passed else 'FAILED'} | {_s(o.detection_s)} | "
-                f"{_s(o.mitigation_s)} | {_s(o.recovery_s)} | "
-                f"{o.finished_before} before, {o.finished_after} after, none lost |"
+                f"| {o.scenario} | passed | {told} | {done} | {key} | {blocks}, none lost |"
                 if o.passed
-                else f"| {o.scenario} | FAILED | {_s(o.detection_s)} | {_s(o.mitigation_s)} | "
-                f"{_s(o.recovery_s)} | {o.finished_before} before, {o.finished_after} after |"
+                else f"| {o.scenario} | FAILED | {told} | {done} | {key} | {blocks} |"
             )
         if self.delivered is not None:
             d = self.delivered
@@ -101,7 +104,7 @@ class GamedayReport:
             lines += ["| Step | After | Allowed | What |", "|---|---|---|---|"]
             for step in o.steps:
                 lines.append(
-                    f"| {step['step']} | {_s(step.get('after_s'))} | {_s(step.get('within_s'))} | "
+                    f"| {step['step']} | {_after(step, slow)} | {_s(step.get('within_s'))} | "
                     f"{_what(step)} |"
                 )
             lines += [f"\n**{failure}**" for failure in o.failures]
@@ -116,11 +119,24 @@ def write_report(report: GamedayReport, folder: Path) -> None:
     draw_timeline(report.timeline, report.outcomes, folder / "timeline.png")
 
 
+def _clock(outcome: Outcome, *kinds: str) -> str:
+    """What the last step of these kinds took by the clock."""
+    took = [s["clock_s"] for s in outcome.steps if s["step"] in kinds and "clock_s" in s]
+    return f" ({_s(took[-1])})" if took else ""
+
+
+def _after(step: Mapping[str, Any], slow: bool) -> str:
+    said = _s(step.get("after_s"))
+    return f"{said} ({_s(step['clock_s'])})" if slow and "clock_s" in step else said
+
+
 def _s(value: Any) -> str:
-    return "" if value is None else f"{float(value):.1f} s"
+    if value is None:
+        return ""
+    return f"{float(value):.1f} s" if float(value) >= 0.095 or not value else f"{value:.1g} s"
 
 
 def _what(step: Mapping[str, Any]) -> str:
-    known = {"step", "link_s", "after_s", "within_s", "ok"}
+    known = {"step", "link_s", "after_s", "within_s", "clock_s", "ok"}
     said = ", ".join(f"{k} {v}" for k, v in step.items() if k not in known and v != "")
     return said if step.get("ok") else f"{said} **failed**".strip()

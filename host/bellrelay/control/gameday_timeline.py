@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from .gameday_run import Outcome
 
-__all__ = ["Blocks", "Timeline", "draw_timeline"]
+__all__ = ["Blocks", "Timeline", "by_the_clock", "draw_timeline"]
 
 _COLOURS = {
     "injection": "tab:red",
@@ -19,6 +19,7 @@ _COLOURS = {
     "fault": "tab:orange",
     "order": "tab:blue",
 }
+_SLOW = 5.0
 
 
 @dataclass(frozen=True)
@@ -34,19 +35,56 @@ class Blocks:
 class Timeline:
     """What was seen.
 
-    samples : of every look, with link_s, active, announced by relay, faults by endpoint, answers.
-    relays : their ids in order.
+    samples : of every look, with link_s, utc_ns, active, announced by relay, faults by endpoint,
+    answers. relays : their ids in order.
     """
 
     relays: Sequence[str]
     samples: Sequence[Mapping[str, Any]]
     blocks: Blocks = field(default_factory=lambda: Blocks((), (), ()))
 
+    @property
+    def slow(self) -> bool:
+        """Whether the light was so slow that what daemons do can be seen by the clock only."""
+        if not self.samples:
+            return False
+        first, last = self.samples[0], self.samples[-1]
+        clock_s = (last["utc_ns"] - first["utc_ns"]) * 1e-9
+        return bool(clock_s > _SLOW * (last["link_s"] - first["link_s"]))
+
+
+def by_the_clock(
+    timeline: Timeline, outcomes: Sequence[Outcome]
+) -> tuple[Timeline, Sequence[Outcome]]:
+    """The same with seconds of the clock since the first look in place of link time."""
+    clock = np.array([sample["utc_ns"] for sample in timeline.samples], np.float64)
+    clock = (clock - clock[0]) * 1e-9
+    link = np.array([sample["link_s"] for sample in timeline.samples])
+
+    def at(link_s: float) -> float:
+        return float(np.interp(link_s, link, clock))
+
+    samples = [{**s, "link_s": t} for s, t in zip(timeline.samples, clock.tolist(), strict=True)]
+    blocks = replace(timeline.blocks, link_s=[at(t) for t in timeline.blocks.link_s])
+    moved = [
+        replace(
+            outcome,
+            begun_s=at(outcome.begun_s),
+            ended_s=at(outcome.ended_s),
+            marks=[replace(mark, link_s=at(mark.link_s)) for mark in outcome.marks],
+        )
+        for outcome in outcomes
+    ]
+    return Timeline(timeline.relays, samples, blocks), moved
+
 
 def draw_timeline(timeline: Timeline, outcomes: Sequence[Outcome], path: Path) -> None:
-    """Draw it to a PNG. OSError: it cannot be written."""
+    """Draw it to a PNG, by the clock where light was slow. OSError: it cannot be written."""
     from matplotlib.figure import Figure
 
+    slow = timeline.slow
+    if slow:
+        timeline, outcomes = by_the_clock(timeline, outcomes)
     names = sorted({f for s in timeline.samples for each in s["faults"].values() for f in each})
     figure = Figure(figsize=(13, 8.5 + 0.22 * len(names)), layout="constrained")
     heights = [2.2, 1.4, 2.0, 0.3 * max(len(names), 1) + 0.4, 1.0]
@@ -86,7 +124,7 @@ def draw_timeline(timeline: Timeline, outcomes: Sequence[Outcome], path: Path) -
             marks.plot(mark.link_s, row, "o", color=_COLOURS[mark.kind], markersize=5)
     marks.set_yticks(range(len(_COLOURS)), ["injected", "undone", "told", "done"])
     marks.set_ylim(-0.6, len(_COLOURS) - 0.4)
-    marks.set_xlabel("link time / s")
+    marks.set_xlabel("clock / s" if slow else "link time / s")
     figure.suptitle("Gameday (simulation)")
     figure.savefig(path, dpi=110)
 
