@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from bellrelay.endpoint import directions
 from bellrelay.endpoint.directions import Directions
 
 S = 10**9
@@ -81,3 +82,28 @@ def test_what_is_not_on_disk_holds_nowhere(tmp_path, clock):
     with pytest.raises(OSError, match="directions"):
         one.towards("b")
     assert not one.lit("b", clock.now, clock.now)
+
+
+def test_of_many_moves_the_oldest_become_one_time_that_errs_on_the_side_of_light(
+    tmp_path, clock, monkeypatch
+):
+    monkeypatch.setattr(directions, "_MOST", 100)
+    path = tmp_path / "directions.json"
+    one = Directions(path, RELAYS, clock)
+    moves = []
+    for n in range(150):
+        relay = RELAYS[n % 2]
+        clock.now += 30 * S
+        one.towards(relay)
+        begin = clock.now
+        clock.now += 10 * S
+        one.only(None)
+        moves.append((relay, begin, clock.now))
+    assert len(json.loads(path.read_text())["times"]) <= 100
+    again = Directions(path, RELAYS, clock)
+    for relay, begin, end in moves:
+        assert again.lit(relay, begin, end)
+    # Of the last ones it is known when there was none.
+    for relay, begin, end in moves[-50:]:
+        assert not again.lit(relay, end + 5 * S, end + 6 * S)
+        assert not again.lit("a" if relay == "b" else "b", begin, end)

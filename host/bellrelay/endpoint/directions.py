@@ -34,6 +34,8 @@ from .key_files import sync_directory
 __all__ = ["Directions"]
 
 _KEPT_NS = 30 * 86400 * 1_000_000_000
+_MOST = 1000
+"""Times on disk. A timetable moves light twice a minute, and all is written each time."""
 _SLACK_NS = 2_000_000_000
 """How far the relay's clock and ours may be apart, and how late we may hear of a block."""
 
@@ -138,6 +140,8 @@ class Directions:
     def _write(self, times: list[tuple[str, int, int | None]]) -> None:
         oldest = self._clock_ns() - _KEPT_NS
         times = [t for t in times if t[2] is None or t[2] > oldest]
+        if len(times) > _MOST:
+            times = _joined(times[: -_MOST // 2]) + times[-_MOST // 2 :]
         content = {
             "active": self.active,
             "number": self.number,
@@ -154,3 +158,14 @@ class Directions:
         fresh.replace(self._path)
         sync_directory(self._path.parent)
         self._times = times
+
+
+def _joined(times: list[tuple[str, int, int | None]]) -> list[tuple[str, int, int | None]]:
+    """One time of each relay, from its first begin to its last end: errs on the side of light."""
+    out: list[tuple[str, int, int | None]] = []
+    for relay in dict.fromkeys(relay for relay, _, _ in times):
+        mine = [(begin, end) for each, begin, end in times if each == relay]
+        ends = [end for _, end in mine if end is not None]
+        still = len(ends) < len(mine)
+        out.append((relay, min(begin for begin, _ in mine), None if still else max(ends)))
+    return out
