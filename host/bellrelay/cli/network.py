@@ -14,7 +14,8 @@ from bellrelay.cli.picture_path import writable_picture
 _EXAMPLES = (
     "Examples: bellrelay network --relays 100 --endpoints 1000 --seed 1; "
     "bellrelay network --config network.yaml --grow 3 --plot capacity.png; "
-    "bellrelay network --relays 4 --endpoints 40 --lose r000 --json"
+    "bellrelay network --relays 4 --endpoints 40 --lose r000 --json; "
+    "bellrelay network --processes --relays 2"
 )
 
 
@@ -24,11 +25,32 @@ def network(
         Path | None,
         typer.Option("--config", help="A network's file; none: a city is drawn.", metavar="FILE"),
     ] = None,
-    relays: Annotated[int, typer.Option(help="Of the city.", min=1, max=10_000)] = 100,
-    endpoints: Annotated[int, typer.Option(help="Of the city.", min=2, max=100_000)] = 1000,
-    pairs: Annotated[
-        int | None, typer.Option(help="Of the city; none: as many as endpoints.", min=1)
+    relays: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the city, none: 100; with --processes, none: as many as this machine holds.",
+            min=1,
+            max=10_000,
+        ),
     ] = None,
+    endpoints: Annotated[
+        int | None, typer.Option(help="Of the city; none: 1000.", min=2, max=100_000)
+    ] = None,
+    pairs: Annotated[
+        int | None,
+        typer.Option(
+            help="Of the city, none: as many as endpoints; with --processes, of all relays "
+            "together, none: as many as relays.",
+            min=1,
+        ),
+    ] = None,
+    processes: Annotated[
+        bool,
+        typer.Option(
+            "--processes",
+            help="Real relays on twins, endpoints and KMEs on this machine, beside the model.",
+        ),
+    ] = False,
     demand: Annotated[
         float, typer.Option(help="Of every pair of the city, bits of key per second.", min=1e-6)
     ] = 256.0,
@@ -39,7 +61,8 @@ def network(
     seconds: Annotated[
         float | None,
         typer.Option(
-            help="Simulated time of every run; none: two of the relays' longest turns.",
+            help="Simulated time of every run, none: two of the relays' longest turns; with "
+            "--processes, time that each size is watched for, none: 20.",
             min=1.0,
             max=1e7,
         ),
@@ -69,10 +92,20 @@ def network(
     """How full everything in a network is, on paper and by a simulation of its events.
 
     Time of the relays, daemons, brokers, cores, KMEs: what is full first as demand grows, and what
-    to add, with the same run again. All figures are a model's; assumptions are printed.
+    to add, with the same run again. All figures are a model's; assumptions are printed. With
+    --processes: what this machine carries of it by real processes, beside the model of the same.
     """
     if context.invoked_subcommand is not None:
         return
+    if processes:
+        for name, value in (("config", config), ("endpoints", endpoints), ("lose", lose)):
+            if value is not None:
+                raise typer.BadParameter("does not go with --processes", param_hint=f"--{name}")
+        from bellrelay.cli.network_processes import network_of_processes
+
+        network_of_processes(relays, pairs, seconds, seed, rates, plot, as_json=as_json)
+        return
+    relays, endpoints = relays or 100, endpoints or 1000
     from bellrelay.cli.network_plot import draw_network
     from bellrelay.cli.network_report import network_report
     from bellrelay.cli.network_tables import print_network, progress

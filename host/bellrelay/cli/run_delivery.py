@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import ssl
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,14 @@ from bellrelay.cli.run_processes import (
 from bellrelay.keys.kek_file import write_kek_file
 from bellrelay.service.tls import client_context
 
-__all__ = ["SMALLEST_KEY", "Delivery", "deliver_a_key"]
+__all__ = [
+    "SMALLEST_KEY",
+    "Delivery",
+    "RunningKme",
+    "application_context",
+    "deliver_a_key",
+    "start_kmes",
+]
 
 SMALLEST_KEY = 1024
 """Bits of key below which nothing is delivered: both KMEs give out whole units of their own."""
@@ -64,33 +72,60 @@ def deliver_a_key(folder: Path, keep: Path | None = None) -> Delivery:
         A KME failed, or gave no key.
     """
     own = keep.resolve() if keep else folder / "kme"
+    with contextlib.ExitStack() as stack:
+        kmes = start_kmes(stack, folder, own)
+        delivery = asyncio.run(_fetch(own, {role: kme.port for role, kme in kmes.items()}))
+        for role, kme in kmes.items():
+            stop(kme.process, own / f"{role}.log", f"{role}'s KME")
+    if keep:
+        _make_startable(own)
+    return delivery
+
+
+@dataclass(frozen=True)
+class RunningKme:
+    """A KME's process, and where it listens."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+
+def start_kmes(
+    stack: contextlib.ExitStack, folder: Path, own: Path, relay: str = "charles"
+) -> dict[str, RunningKme]:
+    """By role, KMEs that take over what the endpoints of a folder have stored.
+
+    Parameters
+    ----------
+    stack
+        Ends them.
+    own
+        Where their files go; made if it is missing.
+
+    Raises
+    ------
+    RunFailed
+        One does not start.
+    """
     own.mkdir(mode=0o700, exist_ok=True)
     names = [f"{kind}-{role}" for kind in ("kme", "app") for role in ROLES]
     make_certificates(own, names, {f"kme-{role}": ["localhost"] for role in ROLES})
     peer_port = free_port()
-    with contextlib.ExitStack() as stack:
-        kmes = []
-        for role in ROLES:
-            config = own / f"{role}.yaml"
-            config.write_text(yaml.safe_dump(_kme_yaml(folder, own, role, peer_port)))
-            write_kek_file(own / f"{role}.kek")
-            log = own / f"{role}.log"
-            kmes.append(
-                stack.enter_context(process(bellrelay_command("kme", config, "--json"), log))
-            )
-        ports = {}
-        for role, kme in zip(ROLES, kmes, strict=True):
-            assert kme.stdout is not None
-            line = kme.stdout.readline()
-            if not line:
-                raise RunFailed(f"{role}'s KME does not start: {last_words(own / f'{role}.log')}")
-            ports[role] = json.loads(line)["port"]
-        delivery = asyncio.run(_fetch(own, ports))
-        for role, kme in zip(ROLES, kmes, strict=True):
-            stop(kme, own / f"{role}.log", f"{role}'s KME")
-    if keep:
-        _make_startable(own)
-    return delivery
+    started = {}
+    for role in ROLES:
+        config = own / f"{role}.yaml"
+        config.write_text(yaml.safe_dump(_kme_yaml(folder, own, role, peer_port, relay)))
+        write_kek_file(own / f"{role}.kek")
+        command = bellrelay_command("kme", config, "--json")
+        started[role] = stack.enter_context(process(command, own / f"{role}.log"))
+    out = {}
+    for role, running in started.items():
+        assert running.stdout is not None
+        line = running.stdout.readline()
+        if not line:
+            raise RunFailed(f"{role}'s KME does not start: {last_words(own / f'{role}.log')}")
+        out[role] = RunningKme(running, int(json.loads(line)["port"]))
+    return out
 
 
 def _make_startable(own: Path) -> None:
@@ -116,7 +151,7 @@ def _port(wanted: int) -> int:
     return wanted
 
 
-def _kme_yaml(folder: Path, own: Path, role: str, peer_port: int) -> dict[str, Any]:
+def _kme_yaml(folder: Path, own: Path, role: str, peer_port: int, relay: str) -> dict[str, Any]:
     peer = ROLES[1 - ROLES.index(role)]
     tls = tls_files(own, f"kme-{role}")
     way = "listen" if role == "alice" else "connect"
@@ -136,7 +171,7 @@ def _kme_yaml(folder: Path, own: Path, role: str, peer_port: int) -> dict[str, A
         "intake": {
             "directory": str(folder / f"{role}.blocks"),
             "endpoint_id": role,
-            "relay": "charles",
+            "relay": relay,
             "poll_s": 0.1,
         },
         "audit": {"directory": str(own / f"{role}.audit")},
@@ -148,7 +183,7 @@ async def _fetch(own: Path, ports: dict[str, int]) -> Delivery:
     async with aiohttp.ClientSession() as session:
 
         async def ask(role: str, path: str, body: dict[str, Any]) -> dict[str, str]:
-            context = _application(own, role)
+            context = application_context(own, role)
             url = f"https://127.0.0.1:{ports[role]}/api/v1/keys/{path}"
             try:
                 async with session.post(
@@ -169,6 +204,7 @@ async def _fetch(own: Path, ports: dict[str, int]) -> Delivery:
     return Delivery(mine["key_ID"], _SIZE_BITS, mine["key"] == theirs["key"])
 
 
-def _application(own: Path, role: str) -> ssl.SSLContext:
+def application_context(own: Path, role: str) -> ssl.SSLContext:
+    """TLS of the application at a KME of :func:`start_kmes`."""
     name = f"app-{role}"
     return client_context(own / f"{name}.crt", own / f"{name}.key", own / "ca.crt")

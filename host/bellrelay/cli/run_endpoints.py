@@ -71,13 +71,16 @@ def prepare_endpoints(
     block_slots: int,
     peer_port: int,
     error_rate: float,
+    more: Mapping[str, Mapping[str, Any]] | None = None,
+    secret_bytes: int = _SECRET_BYTES,
 ) -> None:
     """Write certificates, pools and ``alice.yaml``, ``bob.yaml`` into a folder of our own.
 
-    error_rate : in Z, as who runs a link knows what to expect of it.
+    error_rate : in Z, as who runs a link knows what to expect of it. more : by role, keys of its
+    YAML that are others than of a run. secret_bytes : of the pools.
     """
     make_certificates(folder, ROLES)
-    secret = os.urandom(_SECRET_BYTES)
+    secret = os.urandom(secret_bytes)
     options: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
     if seed is not None:
         options["seed"] = seed
@@ -99,6 +102,7 @@ def prepare_endpoints(
             "key_pool": {"file": str(folder / f"{role}.pool"), "reserve_bits": 8192},
             "intensity_monitor": {"input": "none"},
             "workers": 1,
+            **(more or {}).get(role, {}),
         }
         (folder / f"{role}.yaml").write_text(yaml.safe_dump(config))
 

@@ -45,7 +45,7 @@ from bellrelay.wire.outcomes import Outcome
 if TYPE_CHECKING:
     from bellrelay_sim.link import SimulatedLink
 
-__all__ = ["link_registers", "relay_yaml", "run_system"]
+__all__ = ["TwinEvents", "link_registers", "relay_yaml", "run_system"]
 
 _START_S = 60.0
 _DISTILL_S = 600.0
@@ -136,7 +136,7 @@ def run_system(
         if seed is not None:
             twin_command += ["--seed", str(seed)]
         with process(twin_command, folder / "twin.log") as twin:
-            events = _TwinEvents(twin)
+            events = TwinEvents(twin)
             events.wait_for("port", _START_S, folder / "twin.log")
             health_port = free_port()
             config = relay_yaml(link, folder, health_port)
@@ -269,8 +269,18 @@ def _until_blocks_end(pair: dict[str, subprocess.Popen[str]], folder: Path) -> N
         time.sleep(0.2)
 
 
-class _TwinEvents:
-    """The twin's lines, read in a thread."""
+class TwinEvents:
+    """The twin's lines, read in a thread.
+
+    Attributes
+    ----------
+    slots : int
+        That it has simulated.
+    done : bool
+        Whether the last photon is on the board.
+    truth : dict
+        What it knows then.
+    """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.slots = 0

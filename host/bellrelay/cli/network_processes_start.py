@@ -1,0 +1,271 @@
+"""A network of real processes on this machine: relays on event boards, pairs of endpoints, KMEs.
+
+Every relay is a twin and its daemon, every pair two endpoints and two KMEs, started as `bellrelay
+run` starts them. Endpoints take announcements by TLS, as between machines. Light of a relay with
+several pairs goes to one after the other, a window in every block; slots and arms are those of a
+gameday, so that a block of seconds makes key on a small machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bellrelay.cli.gameday_files import SHAPES, GamedayShape
+from bellrelay.cli.run_certificates import make_certificates, tls_files
+from bellrelay.cli.run_delivery import RunningKme, start_kmes
+from bellrelay.cli.run_endpoints import ROLES, prepare_endpoints
+from bellrelay.cli.run_processes import (
+    RunFailed,
+    bellrelay_command,
+    free_port,
+    last_words,
+    process,
+    stop,
+    watch,
+)
+from bellrelay.cli.run_system import TwinEvents, relay_yaml
+from bellrelay_sim.link_config import link_and_geometry
+
+__all__ = ["SECURITY", "SHAPE", "PairOfProcesses", "ProcessNetwork", "RelayOfProcesses"]
+
+SHAPE: GamedayShape = SHAPES["event", "bright"]
+SECURITY = {"secrecy": 0.01, "correctness": 1e-6, "authentication": 1e-9}
+"""Of blocks of seconds: nothing here says how a real link performs."""
+_SECRET_BYTES = 1 << 21
+_START_S = 120.0
+_ASK_S = 5.0
+_LONGEST_S = 7200.0
+"""Light after which a sender of a shared relay sends nothing any more."""
+
+
+@dataclass(frozen=True)
+class RelayOfProcesses:
+    """A relay's twin and daemon. port, health : of the daemon's servers. pairs : that share it."""
+
+    name: str
+    folder: Path
+    pairs: int
+    port: int
+    health: int
+    twin: subprocess.Popen[str]
+    daemon: subprocess.Popen[str]
+    events: TwinEvents
+
+    @property
+    def block_slots(self) -> int:
+        """A window of every pair."""
+        return self.pairs * SHAPE.block_slots
+
+    @property
+    def block_s(self) -> float:
+        """Light of a block."""
+        return self.block_slots * SHAPE.slot_period_ps * 1e-12
+
+    @property
+    def simulated_s(self) -> float:
+        """Light that has been simulated."""
+        return self.events.slots * SHAPE.slot_period_ps * 1e-12
+
+
+@dataclass(frozen=True)
+class PairOfProcesses:
+    """Endpoints and KMEs, by role. health : ports of the endpoints."""
+
+    name: str
+    folder: Path
+    relay: RelayOfProcesses
+    endpoints: dict[str, subprocess.Popen[str]]
+    health: dict[str, int]
+    kmes: dict[str, RunningKme]
+
+
+@dataclass
+class ProcessNetwork:
+    """All of them; :meth:`close` ends them.
+
+    folder : empty, our own. most : how many relays or pairs there may ever be.
+    """
+
+    folder: Path
+    most: int
+    relays: list[RelayOfProcesses] = field(default_factory=list)
+    pairs: list[PairOfProcesses] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._stack = contextlib.ExitStack()
+        names = [f"r{n}" for n in range(self.most)]
+        names += [f"p{n}-{role}" for n in range(self.most) for role in ROLES]
+        make_certificates(self.folder, names)
+
+    def add(self, relays: int, pairs: int) -> None:
+        """So many relays more, each with so many pairs; returns when all are connected.
+
+        Raises
+        ------
+        RunFailed
+            A process ended, or does not start in time.
+        """
+        first = len(self.relays)
+        with ThreadPoolExecutor(relays) as starters:
+            started = [starters.submit(self._start, first + n, pairs) for n in range(relays)]
+        for one in started:
+            relay, theirs = one.result()
+            self.relays.append(relay)
+            self.pairs += theirs
+
+    def _start(self, number: int, pairs: int) -> tuple[RelayOfProcesses, list[PairOfProcesses]]:
+        relay = self._start_relay(number, pairs)
+        names = [f"p{number * pairs + window}" for window in range(pairs)]
+        return relay, [self._start_pair(name, relay, n) for n, name in enumerate(names)]
+
+    def _start_relay(self, number: int, pairs: int) -> RelayOfProcesses:
+        name = f"r{number}"
+        own = self.folder / name
+        own.mkdir()
+        link_file = own / "link.yaml"
+        link_values = {**SHAPE.link_values, "seed": 101 + number}
+        link_file.write_text(yaml.safe_dump(link_values))
+        link, _ = link_and_geometry(link_values)
+        port, health = free_port(), free_port()
+        values = relay_yaml(link, own, health)
+        files = tls_files(self.folder, name)
+        tls = {"certificate": files["certificate"], "key": files["key"], "clients_ca": files["ca"]}
+        values |= {"relay_id": name, "fan_out": {"listen": f"127.0.0.1:{port}", "tls": tls}}
+        values["histogram"]["period_s"] = 1.0
+        for detector in values["detectors"]:
+            detector["dead_time_ps"] = SHAPE.dead_time_ps
+        (own / "relay.yaml").write_text(yaml.safe_dump(values))
+        command = [sys.executable, "-m", "bellrelay_sim.twin", "--board", "event", "--realtime"]
+        command += ["--config", str(link_file), "--port-link", str(own / "port")]
+        command += ["--acquisition-seeds", "--slots", "1e12"]
+        twin = self._stack.enter_context(process(command, own / "twin.log"))
+        events = TwinEvents(twin)
+        events.wait_for("port", _START_S, own / "twin.log")
+        command = bellrelay_command("relay", own / "relay.yaml")
+        daemon = self._stack.enter_context(process(command, own / "relay.log"))
+        _until_running(daemon, own / "relay.log", name, health)
+        return RelayOfProcesses(name, own, pairs, port, health, twin, daemon, events)
+
+    def _start_pair(self, name: str, relay: RelayOfProcesses, window: int) -> PairOfProcesses:
+        own = self.folder / name
+        own.mkdir()
+        link_file = relay.folder / "link.yaml"
+        link, _ = link_and_geometry(yaml.safe_load(link_file.read_text()))
+        health = {role: free_port() for role in ROLES}
+        source: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
+        source |= {"acquisition": "each", "removed": _elsewhere(relay, window)}
+        more = {
+            role: {
+                "relay": {
+                    "id": relay.name,
+                    "connect": f"127.0.0.1:{relay.port}",
+                    "name": relay.name,
+                    "tls": tls_files(self.folder, f"{name}-{role}"),
+                },
+                "source": source,
+                "block": {"slots": relay.block_slots, "settle_s": 1.0, "patience_s": 60.0},
+                "security": SECURITY,
+                "health": {"listen": f"127.0.0.1:{health[role]}"},
+            }
+            for role in ROLES
+        }
+        prepare_endpoints(
+            *(own, link, link_file, None, relay.block_slots, free_port(), 0.01),
+            more=more,
+            secret_bytes=_SECRET_BYTES,
+        )
+        endpoints = {
+            role: self._stack.enter_context(
+                process(bellrelay_command("endpoint", own / f"{role}.yaml"), own / f"{role}.log")
+            )
+            for role in ROLES
+        }
+        for role, running in endpoints.items():
+            log = own / f"{role}.log"
+            _until_running(running, log, f"{role} of {name}", health[role])
+        kmes = start_kmes(self._stack, own, own / "kme", relay.name)
+        return PairOfProcesses(name, own, relay, endpoints, health, kmes)
+
+    def pids(self) -> dict[str, tuple[str, int]]:
+        """By a name of its own, every process: what it is, and its number."""
+        out = {}
+        for relay in self.relays:
+            out[f"twin {relay.name}"] = ("twin", relay.twin.pid)
+            out[f"relay {relay.name}"] = ("relay", relay.daemon.pid)
+        for pair in self.pairs:
+            for role in ROLES:
+                out[f"{role} {pair.name}"] = ("endpoint", pair.endpoints[role].pid)
+                out[f"kme {role} {pair.name}"] = ("kme", pair.kmes[role].process.pid)
+        return out
+
+    def watch(self) -> None:
+        """Whether all of them still run. RunFailed: one does not."""
+        for relay in self.relays:
+            watch(relay.twin, relay.folder / "twin.log", f"twin of {relay.name}")
+            watch(relay.daemon, relay.folder / "relay.log", relay.name)
+        for pair in self.pairs:
+            for role in ROLES:
+                watch(pair.endpoints[role], pair.folder / f"{role}.log", f"{role} of {pair.name}")
+                log = pair.folder / "kme" / f"{role}.log"
+                watch(pair.kmes[role].process, log, f"{role}'s KME of {pair.name}")
+
+    def end_endpoints(self) -> None:
+        """Ask all endpoints to end, and wait. RunFailed: one does not end well."""
+        for pair in self.pairs:
+            for role in ROLES:
+                log = pair.folder / f"{role}.log"
+                stop(pair.endpoints[role], log, f"{role} of {pair.name}")
+
+    def close(self) -> None:
+        """End everything at once."""
+        self._stack.close()
+
+
+def health_of(port: int) -> dict[str, Any]:
+    """What a daemon's /health says; empty: it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=_ASK_S) as answer:
+            body: dict[str, Any] = json.load(answer)
+    except urllib.error.HTTPError as error:  # not well, and says so
+        with error, contextlib.suppress(ValueError):
+            return dict(json.load(error))
+        return {}
+    except (OSError, ValueError):
+        return {}
+    return body
+
+
+def _elsewhere(relay: RelayOfProcesses, window: int) -> list[list[int]]:
+    """Slots in which the pair of this window sends to nobody; [first, end) each."""
+    if relay.pairs == 1:
+        return []
+    own, block = SHAPE.block_slots, relay.block_slots
+    blocks = round(_LONGEST_S / relay.block_s)
+    edges = [0]
+    for n in range(blocks):
+        edges += [n * block + window * own, n * block + (window + 1) * own]
+    edges.append(1 << 62)
+    pairs = zip(edges[::2], edges[1::2], strict=True)
+    return [[first, end] for first, end in pairs if first < end]
+
+
+def _until_running(running: subprocess.Popen[str], log: Path, name: str, port: int) -> None:
+    """Until a daemon says that it is, with all that it needs. RunFailed: it does not."""
+    end = time.monotonic() + _START_S
+    while health_of(port).get("state") != "running":
+        watch(running, log, name)
+        if time.monotonic() > end:
+            raise RunFailed(f"{name} does not run: {last_words(log)}")
+        time.sleep(0.1)
