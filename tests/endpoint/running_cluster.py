@@ -45,9 +45,10 @@ class RunningCluster:
         return self
 
     def __exit__(self, *_):
+        # Whoever has work for the cluster leaves before it goes.
+        self._stack.close()
         for name in list(self.processes):
             self.kill(name, signal.SIGTERM)
-        self._stack.close()
 
     def start(self, name, verb=None, **changes):
         path = self.folder / f"{name}.yaml"

@@ -1,5 +1,6 @@
 """An endpoint's cluster of real processes over TLS: the same results, whatever dies."""
 
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +20,7 @@ from bellrelay.distill.reconcile.engine import Role
 from bellrelay.distill.reconcile.ldpc import Ldpc
 from bellrelay.endpoint.block import BlockState
 from bellrelay.endpoint.cluster.security import cluster_security, shared_authority
-from bellrelay.endpoint.exchange_reconcile import _begun, _stepped
+from bellrelay.endpoint.correction import first_step, next_step
 from bellrelay.endpoint.pipeline_settings import PipelineSettings
 from bellrelay.settings.model import MutualTls
 
@@ -44,29 +45,30 @@ def amplified(number, bits=20_000):
 
 
 def transcript(executor, n=4000):
-    """Everything that LDPC says on both sides about the same block, and Bob's bits."""
+    """Everything that LDPC says on both sides about the same block, and what is left of it.
+
+    Alice expects too few errors, so that engines that are not done yet are carried, too.
+    """
     rng = np.random.default_rng(5)
     alice_bits = rng.integers(0, 2, n, np.uint8)
-    bob_bits = alice_bits ^ (rng.random(n) < 0.02).astype(np.uint8)
+    bob_bits = alice_bits ^ (rng.random(n) < 0.04).astype(np.uint8)
 
     def call(function, *arguments):
         return executor.submit(partial(function, *arguments)).result(240)
 
     seed = bytes(range(32))
-    alice = call(Ldpc, Role.ALICE, alice_bits, seed, 0.02)
-    bob = call(Ldpc, Role.BOB, bob_bits, seed, 0.02)
-    said = []
-    (alice, a), (bob, b) = call(_begun, alice), call(_begun, bob)
-    message, to_bob = (a, True) if a is not None else (b, False)
-    while message is not None:
-        said.append(message)
-        if to_bob:
-            bob, message = call(_stepped, bob, message)
-        else:
-            alice, message = call(_stepped, alice, message)
-        to_bob = not to_bob
-    assert np.array_equal(bob.bits[bob.kept], alice_bits[bob.kept])
-    return said, bob.bits.tobytes()
+    alice = call(first_step, Ldpc, Role.ALICE, alice_bits, seed, 0.02)
+    bob = call(first_step, Ldpc, Role.BOB, bob_bits, seed, 0.02, alice.answer)
+    said = [alice.answer, bob.answer]
+    while bob.corrected is None:
+        alice = call(next_step, alice.engine, bob.answer)
+        bob = call(next_step, bob.engine, alice.answer)
+        said += alice.answer, bob.answer
+    alice = call(next_step, alice.engine, bob.answer)
+    assert np.array_equal(bob.corrected.kept, alice.corrected.kept)
+    assert bob.corrected.kept.size
+    ends = [(c.kept.tobytes(), c.disclosed, c.failed.tobytes()) for _, _, c in (alice, bob)]
+    return said, ends, bob.corrected.error_rate
 
 
 def test_blocks_are_the_same_as_here_bit_for_bit_and_two_endpoints_make_a_key(cluster, tmp_path):
@@ -75,7 +77,9 @@ def test_blocks_are_the_same_as_here_bit_for_bit_and_two_endpoints_make_a_key(cl
     executor = cluster.executor()
     until_workers(executor, 1)
     with ThreadPoolExecutor(1) as here:
-        assert transcript(executor) == transcript(here)
+        said, *rest = transcript(executor)
+        assert (said, *rest) == transcript(here)
+        assert len(said) > 2
         works = [amplified(n) for n in range(4)]
         there = [f.result(120) for f in [executor.submit(*w) for w in works]]
         assert all(np.array_equal(t, w[0](*w[1:])) for t, w in zip(there, works, strict=True))
@@ -83,13 +87,13 @@ def test_blocks_are_the_same_as_here_bit_for_bit_and_two_endpoints_make_a_key(cl
     assert set(before) == {"on the cluster"}
 
     def prepare(alice, bob, network):
-        alice.settings = replace(PipelineSettings(patience_s=120.0), cluster=executor)
+        bob.settings = replace(PipelineSettings(patience_s=120.0), cluster=executor)
 
     alice, bob = play(tmp_path, synthetic_run(60_000), prepare=prepare, reconcile="ldpc")
     assert same_verdict(alice, bob) == {"1/0": BlockState.STORED}
     after = executor.status()["done"]
-    # Estimation, the engine and its steps, amplification.
-    assert after["on the cluster"] >= before["on the cluster"] + 5
+    # Estimation, correction, amplification.
+    assert after["on the cluster"] >= before["on the cluster"] + 3
     assert set(after) == {"on the cluster"}
 
 
@@ -99,6 +103,29 @@ def test_workers_and_the_scheduler_are_killed_and_nothing_is_lost_or_twice(clust
     cluster.start("two")
     executor = cluster.executor()
     until_workers(executor, 2)
+    over = threading.Event()
+    with ThreadPoolExecutor(1) as here, ThreadPoolExecutor(1) as beside:
+        expected = transcript(here)
+        corrected = beside.submit(_transcripts_until, over, executor)
+        try:
+            _kill_one_after_the_other(cluster, executor)
+        finally:
+            over.set()
+        found = corrected.result(240)
+    assert all(each == expected for each in found)
+    done = executor.status()["done"]
+    assert done["sent again"] > 0
+    assert set(done) <= {"on the cluster", "sent again", "here: workers were lost"}
+
+
+def _transcripts_until(over, executor):
+    found = [transcript(executor)]
+    while not over.is_set():
+        found.append(transcript(executor))
+    return found
+
+
+def _kill_one_after_the_other(cluster, executor):
     results = []
     calls = [executor.submit(slow, 0.2, n) for n in range(30)]
     for call in calls:
@@ -111,9 +138,6 @@ def test_workers_and_the_scheduler_are_killed_and_nothing_is_lost_or_twice(clust
     cluster.start("scheduler")
     until(lambda: len(results) == 30)
     assert sorted(results) == list(range(30))
-    done = executor.status()["done"]
-    assert done["sent again"] > 0
-    assert set(done) <= {"on the cluster", "sent again", "here: workers were lost"}
 
 
 def test_without_a_cluster_the_endpoint_does_the_work_itself(cluster):

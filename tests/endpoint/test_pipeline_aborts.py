@@ -129,7 +129,7 @@ class Boastful(Cascade):
     [(Careless, Cause.VERIFICATION), (Boastful, Cause.LEDGERS_DIFFER)],
 )
 def test_correction_that_went_wrong(tmp_path, monkeypatch, engine, cause):
-    method = agreement_module.ReconcileMethod("cascade", 1, engine, reveals=True, heavy=False)
+    method = agreement_module.ReconcileMethod("cascade", 1, engine, reveals=True, heavy=None)
     monkeypatch.setattr(agreement_module, "_CASCADE", method)
     ended(*play(tmp_path, synthetic_run(), prepare=None), cause)
 

@@ -87,7 +87,7 @@ def test_rule_1_key_is_made_of_events_in_which_both_sent_the_signal(tmp_path, mo
         given[role] = bits.copy()
         return Cascade(role, bits, seed, error_rate)
 
-    method = ReconcileMethod("cascade", 1, watched, reveals=True, heavy=False)
+    method = ReconcileMethod("cascade", 1, watched, reveals=True, heavy=None)
     monkeypatch.setattr(Agreement, "method", lambda agreement, bits: method)
     with Witness() as witness:
         row = end_of(tmp_path, run)
@@ -291,7 +291,7 @@ def corrected(monkeypatch, **changes):
             setattr(made, name, value.get(role, 0) if isinstance(value, dict) else value)
         return made
 
-    method = ReconcileMethod("cascade", 1, engine, reveals=True, heavy=False)
+    method = ReconcileMethod("cascade", 1, engine, reveals=True, heavy=None)
     monkeypatch.setattr(Agreement, "method", lambda agreement, bits: method)
 
 

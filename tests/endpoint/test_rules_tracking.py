@@ -132,7 +132,7 @@ def test_rule_25_no_bit_of_a_tracking_slot_is_in_the_sifted_key(tmp_path, monkey
         given[role] = bits.copy()
         return Cascade(role, bits, seed, error_rate)
 
-    method = ReconcileMethod("cascade", 1, watched, reveals=True, heavy=False)
+    method = ReconcileMethod("cascade", 1, watched, reveals=True, heavy=None)
     monkeypatch.setattr(Agreement, "method", lambda agreement, bits: method)
     assert end_of(tmp_path, run).state is BlockState.STORED
     np.testing.assert_array_equal(given[Role.ALICE], run.alice.bit[both & ~SCHEDULE.inside(slots)])

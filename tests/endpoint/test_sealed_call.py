@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bellrelay.distill.amplify import toeplitz_hash
-from bellrelay.endpoint.cluster import sealed_call
+from bellrelay.endpoint.cluster import bit_pickle, sealed_call
 from bellrelay.endpoint.cluster.sealed_call import (
     NotOurs,
     open_result,
@@ -34,6 +34,20 @@ def test_a_call_comes_back_as_if_it_had_been_made_here():
     name, sealed = seal_call(KEY, toeplitz_hash, (bits, seed, 200))
     there = open_result(KEY, name, run_sealed(name, sealed))
     assert np.array_equal(there, toeplitz_hash(bits, seed, 200))
+
+
+def test_arrays_of_bits_come_back_as_they_were_and_take_a_bit_for_each():
+    rng = np.random.default_rng(2)
+    bits = rng.integers(0, 2, (3, 1001), np.uint8)
+    bytes_ = rng.integers(0, 256, 1001, np.uint8)
+    arrays = [bits, bits[:, ::2], bits.T, bits[0, :5], bits[:0], bytes_, bits.astype(bool)]
+    there = pickle.loads(bit_pickle.dumps(arrays))
+    for array, back in zip(arrays, there, strict=True):
+        assert back.dtype == array.dtype
+        assert np.array_equal(back, array)
+        assert back.flags.writeable
+    assert len(bit_pickle.dumps(bits)) < bits.size / 8 + 200 < bits.size
+    assert there[0].nbytes == bits.size
 
 
 def test_an_error_of_the_function_is_part_of_what_is_sealed():
@@ -86,9 +100,10 @@ def test_another_endpoints_worker_opens_nothing(other):
         run_sealed(name, sealed)
 
 
-def test_another_version_opens_nothing(monkeypatch):
+def test_another_version_opens_nothing():
+    assert WorkKey("alice", KEY.secret) == KEY
     name, sealed = seal_call(KEY, operator.add, (1, 2))
-    monkeypatch.setattr("bellrelay.endpoint.cluster.work_key.version", lambda _: "0.0.0")
+    use_work_key(WorkKey("alice", KEY.secret, version="0.0.0"))
     with pytest.raises(NotOurs):
         run_sealed(name, sealed)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from .block import BlockId
 from .block_ladders import used_ladder
 from .block_parameters import BlockParameters
 from .config import EndpointConfig
+from .correction import Engine
 from .timetable import windows_of
 
 __all__ = ["Agreement", "ReconcileMethod", "agreement_of"]
@@ -33,8 +34,6 @@ _LDPC_FROM_BITS = 10_000_000
 """Below, `auto` takes Cascade: it discloses and computes less, and blocks in work beside it hide
 how often it speaks."""
 
-Engine = Callable[[Role, NDArray[np.uint8], bytes, float], Reconciler]
-
 
 @dataclass(frozen=True)
 class ReconcileMethod:
@@ -42,15 +41,15 @@ class ReconcileMethod:
 
     code : its number in messages. reveals : whether what Bob says tells in which bits the two
     differ, so that Alice's empty pulses make no key; where it does not, all that he says counts as
-    disclosed. See `bellrelay.distill.reconcile.engine`. heavy : whether its steps are worth to be
-    carried to other machines; Cascade's are many and small.
+    disclosed. See `bellrelay.distill.reconcile.engine`. heavy : the side whose steps are worth to
+    be carried to other machines, or None; that side waits for the other's opening.
     """
 
     name: str
     code: int
     engine: Engine
     reveals: bool
-    heavy: bool
+    heavy: Role | None
 
 
 def _cascade(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -> Reconciler:
@@ -65,8 +64,10 @@ def _ldpc(role: Role, bits: NDArray[np.uint8], seed: bytes, error_rate: float) -
     return Ldpc(role, bits, seed, error_rate)
 
 
-_CASCADE = ReconcileMethod("cascade", 1, _cascade, reveals=True, heavy=False)
-_LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False, heavy=True)
+# Cascade's steps are many and small. Of LDPC, Bob's are the work, a second for 5 million bits;
+# Alice's syndromes of them take 12 ms, about what it takes to carry the bits.
+_CASCADE = ReconcileMethod("cascade", 1, _cascade, reveals=True, heavy=None)
+_LDPC = ReconcileMethod("ldpc", 2, _ldpc, reveals=False, heavy=Role.BOB)
 
 
 @dataclass(frozen=True)

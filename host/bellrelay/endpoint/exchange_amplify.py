@@ -8,14 +8,13 @@ them Alice decides, once, on disk: she says so under a tag until Bob has it (:mo
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bellrelay.distill.amplify import toeplitz_hash
+from bellrelay.distill.amplify import draw_seed_packed, toeplitz_hash_packed
 from bellrelay.wire.peer_messages import Amplify, Exchange, Kind, Pending
 
 from .block import BlockAborted, Cause
@@ -45,12 +44,11 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
     talk = run.talk
     talk.begin(Exchange.AMPLIFY, verified.digest)
     if run.is_alice:
-        seed = _drawn_seed(bits.size + length - 1)
-        key = await run.compute_anywhere(toeplitz_hash, bits, seed, length)
+        seed = draw_seed_packed(bits.size, length)
+        key = await _hashed(run, bits, seed, length)
         verdict = await _own_verdict_key(run)
-        await _put_pending(run, key_id, key, pool_bits, verdict)
-        packed = np.packbits(seed).tobytes()
-        await talk.say(Amplify(length, pool_bits, verdict.tag_index, packed))
+        await _put_pending(run, key_id, key, length, pool_bits, verdict)
+        await talk.say(Amplify(length, pool_bits, verdict.tag_index, seed))
         pending = await talk.hear(Kind.PENDING, Pending.parse)
         await talk.trust()
         if pending.length != length:
@@ -60,24 +58,26 @@ async def amplify(run: BlockRun, committed: CommittedList, verified: VerifiedBlo
         if (said.length, said.pool_bits) != (length, pool_bits):
             raise BlockAborted(Cause.LEDGERS_DIFFER, "AMPLIFY: another length than ours")
         seed = _said_seed(said.seed_packed, bits.size + length - 1)
-        key = await run.compute_anywhere(toeplitz_hash, bits, seed, length)
+        key = await _hashed(run, bits, seed, length)
         verdict = await _said_verdict_key(run, said.verdict_index)
-        await _put_pending(run, key_id, key, pool_bits, verdict)
+        await _put_pending(run, key_id, key, length, pool_bits, verdict)
         await talk.say(Pending(length))
         await talk.vouch()
 
 
-def _drawn_seed(size: int) -> NDArray[np.uint8]:
-    return np.unpackbits(np.frombuffer(os.urandom((size + 7) // 8), np.uint8))[:size]
+async def _hashed(run: BlockRun, bits: NDArray[np.uint8], seed: bytes, length: int) -> bytes:
+    """The key, packed: bits are so wherever they are carried."""
+    packed = await run.compute(np.packbits, bits)
+    key = await run.compute_anywhere(toeplitz_hash_packed, packed, bits.size, seed, length)
+    return bytes(key)
 
 
-def _said_seed(packed: bytes, size: int) -> NDArray[np.uint8]:
-    if len(packed) != (size + 7) // 8:
+def _said_seed(packed: bytes, size: int) -> bytes:
+    if len(packed) != -(-size // 8):
         raise BlockAborted(Cause.PROTOCOL, "AMPLIFY: a seed of the wrong length")
-    bits = np.unpackbits(np.frombuffer(packed, np.uint8))
-    if bits[size:].any():
+    if size % 8 and packed[-1] & 0xFF >> size % 8:
         raise BlockAborted(Cause.PROTOCOL, "AMPLIFY: padding")
-    return bits[:size]
+    return packed
 
 
 async def _own_verdict_key(run: BlockRun) -> StoredVerdict:
@@ -104,27 +104,32 @@ def _key_id(run: BlockRun, list_digest: bytes) -> str:
 
 
 async def _put_pending(
-    run: BlockRun, key_id: str, key: NDArray[np.uint8], pool_bits: int, verdict: StoredVerdict
+    run: BlockRun,
+    key_id: str,
+    key: bytes,
+    length: int,
+    pool_bits: int,
+    verdict: StoredVerdict,
 ) -> None:
     record: dict[str, Any] = {
         **run.record,
-        "key_bits": int(key.size) - pool_bits,
+        "key_bits": length - pool_bits,
         "pool_bits": pool_bits,
         "key_id": key_id,
         "amplified_utc_ns": time.time_ns(),
     }
     run.record.update(record)
-    # What goes into the pool is no key for anybody else.
-    to_pool, to_users = key[:pool_bits], key[pool_bits:]
+    # What goes into the pool is no key for anybody else; `pool_bits` are whole bytes.
+    pool_bytes = pool_bits // 8
     pending = StoredKey(
         key_id,
         run.block,
         confirmed=False,
-        length=int(to_users.size),
+        length=length - pool_bits,
         record=record,
         stored_ns=time.time_ns(),
-        packed=np.packbits(to_users).tobytes(),
-        to_pool=np.packbits(to_pool).tobytes(),
+        packed=key[pool_bytes:],
+        to_pool=key[:pool_bytes],
     )
     run.checkpoint("before amplified")
     await run.write(run.store.put_pending, pending, verdict)

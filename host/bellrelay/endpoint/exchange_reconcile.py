@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bellrelay.distill.estimate import Estimate
-from bellrelay.distill.reconcile.engine import ReconcileError, Reconciler
+from bellrelay.distill.reconcile.engine import ReconcileError
 from bellrelay.distill.verify import (
     TAG_BITS,
     new_verification_key,
@@ -26,6 +25,7 @@ from .agreement import ReconcileMethod
 from .block import BlockAborted, BlockState, Cause
 from .block_run import BlockRun
 from .block_talk import Encoded
+from .correction import CorrectedBlock, first_step, next_step
 from .exchange_commit import CommittedList
 from .exchange_sift import SiftedBlock
 
@@ -33,7 +33,6 @@ __all__ = ["VerifiedBlock", "reconcile"]
 
 _COUNT_BITS = 64
 """What Bob's count of errors may tell where bits differ: the message has so many bits."""
-_Compute = Callable[..., Awaitable[Any]]
 _ROUNDING_BITS, _ROUNDING_SHARE = 64, 0.01
 """So far may lengths of the key be apart. The search for weights stops where it is good enough, and
 may stop a step sooner or later on another machine."""
@@ -91,19 +90,17 @@ async def reconcile(
     talk = run.talk
     talk.begin(Exchange.RECONCILE, committed.digest)
     method = run.agreement.method(int(sifted.key.size))
-    compute = run.compute_anywhere if method.heavy else run.compute
-    engine = await _start(run, method, sifted, error_rate, compute)
-    engine, said_by_bob = await _correct(run, engine, compute)
-    kept = engine.bits[engine.kept]
+    start = await _start(run, method, sifted, error_rate)
+    corrected, said_by_bob = await _correct(run, method, sifted, start)
+    kept, disclosed = corrected.kept, corrected.disclosed
     if verification_epsilon(kept.size) > run.agreement.security.correctness:
         raise BlockAborted(Cause.NO_BOUND, "too long for the epsilon of correctness")
-    discarded = int(engine.bits.size - kept.size)
-    disclosed = engine.disclosed_bits
+    discarded = corrected.bits - int(kept.size)
     await run.advance(
         BlockState.RECONCILED,
         {
-            "frames": int(engine.failed.size),
-            "frames_failed": int(engine.failed.sum()),
+            "frames": int(corrected.failed.size),
+            "frames_failed": int(corrected.failed.sum()),
             "bits_discarded": discarded,
             "disclosed_bits": disclosed,
         },
@@ -112,7 +109,7 @@ async def reconcile(
     if estimate.security.credit_empty:
         leak_ec += said_by_bob + _COUNT_BITS
     own_length = run.agreement.secret_length(estimate, leak_ec=leak_ec, discarded=discarded)
-    errors, length = await _verify(run, engine, kept, disclosed, own_length)
+    errors, length = await _verify(run, corrected, own_length)
     facts: dict[str, Any] = {
         "said_by_bob_bits": said_by_bob,
         "leak_ec": leak_ec,
@@ -127,12 +124,8 @@ async def reconcile(
 
 
 async def _start(
-    run: BlockRun,
-    method: ReconcileMethod,
-    sifted: SiftedBlock,
-    error_rate: float,
-    compute: _Compute,
-) -> Reconciler:
+    run: BlockRun, method: ReconcileMethod, sifted: SiftedBlock, error_rate: float
+) -> Start:
     talk, bits = run.talk, int(sifted.key.size)
     if run.is_alice:
         start = Start(method.code, os.urandom(32), round(error_rate * 1e6), bits)
@@ -144,49 +137,48 @@ async def _start(
         if not 0 < start.error_rate_ppm < 500_000:
             raise BlockAborted(Cause.PROTOCOL, "START: no error rate")
     run.record.update(reconciliation=method.name, error_rate_assumed=start.error_rate_ppm / 1e6)
-    rate = start.error_rate_ppm / 1e6
-    engine: Reconciler = await compute(method.engine, run.role, sifted.key, start.seed, rate)
-    return engine
+    return start
 
 
-def _begun(engine: Reconciler) -> tuple[Reconciler, bytes | None]:
-    answer = engine.begin()
-    return engine, answer
-
-
-def _stepped(engine: Reconciler, message: bytes) -> tuple[Reconciler, bytes | None]:
-    answer = engine.receive(message)
-    return engine, answer
-
-
-async def _correct(run: BlockRun, engine: Reconciler, compute: _Compute) -> tuple[Reconciler, int]:
-    """Carry the engine's messages. Returns the engine at its end, and the bits in Bob's messages.
-
-    A step may be taken by a copy of the engine on another machine: what it returns goes on.
-    """
+async def _correct(
+    run: BlockRun, method: ReconcileMethod, sifted: SiftedBlock, start: Start
+) -> tuple[CorrectedBlock, int]:
+    """Carry the engine's messages. Returns what it leaves, and the bits in Bob's messages."""
+    talk = run.talk
     said = heard = messages = 0
+
+    async def hear() -> bytes:
+        nonlocal heard, messages
+        message = await talk.hear(Kind.RECONCILE, bytes)
+        heard += len(message)
+        messages += 1
+        return message
+
+    heavy = run.role is method.heavy
+    compute = run.compute_anywhere if heavy else run.compute
+    # All that is heavy of a block is one step, as a rule; elsewhere the peer is not kept waiting.
+    opening = await hear() if heavy else None
+    rate = start.error_rate_ppm / 1e6
     try:
-        engine, answer = await compute(_begun, engine)
+        step = await compute(
+            first_step, method.engine, run.role, sifted.key, start.seed, rate, opening
+        )
         while True:
-            if answer is not None:
-                await run.talk.say(Encoded(Kind.RECONCILE, answer))
-                said += len(answer)
+            if step.answer is not None:
+                await talk.say(Encoded(Kind.RECONCILE, step.answer))
+                said += len(step.answer)
                 messages += 1
-            if engine.done:
+            if step.corrected is not None:
                 break
-            message = await run.talk.hear(Kind.RECONCILE, bytes)
-            heard += len(message)
-            messages += 1
-            engine, answer = await compute(_stepped, engine, message)
+            assert step.engine is not None
+            step = await compute(next_step, step.engine, await hear())
     except ReconcileError as error:
         raise BlockAborted(Cause.RECONCILIATION, str(error)) from None
     run.record.update(reconciliation_messages=messages)
-    return engine, 8 * (heard if run.is_alice else said)
+    return step.corrected, 8 * (heard if run.is_alice else said)
 
 
-async def _verify(
-    run: BlockRun, engine: Reconciler, kept: NDArray[np.uint8], disclosed: int, own_length: int
-) -> tuple[int, int]:
+async def _verify(run: BlockRun, corrected: CorrectedBlock, own_length: int) -> tuple[int, int]:
     """Compare a hash under a key that is drawn only now, and agree on the length of the key.
 
     Two machines may round a bound differently. Either length is one that the bounds of that side
@@ -194,8 +186,8 @@ async def _verify(
 
     Returns the number of errors corrected, and the length.
     """
-    talk = run.talk
-    frames = hashlib.sha256(engine.failed.tobytes()).digest()
+    talk, kept, disclosed = run.talk, corrected.kept, corrected.disclosed
+    frames = hashlib.sha256(corrected.failed.tobytes()).digest()
     if run.is_alice:
         key = new_verification_key()
         tag = await run.compute(verification_tag, kept, key)
@@ -210,7 +202,7 @@ async def _verify(
         _require_like(own_length, said.length)
         tag = await run.compute(verification_tag, kept, said.key)
         equal = tags_equal(tag, said.tag)
-        errors = round(engine.error_rate * kept.size) if kept.size else 0
+        errors = round(corrected.error_rate * kept.size) if kept.size else 0
         answer = Verified(int(equal), errors, min(own_length, said.length))
         await talk.say(answer)
         await talk.vouch()

@@ -112,8 +112,11 @@ class Ldpc:
     @property
     def kept(self) -> NDArray[np.bool_]:
         """(n,) bool, bits of the block that lie in frames that did not fail."""
-        n, frames = int(self._layout.lengths.sum()), self._layout.lengths.size
-        return np.asarray(~self.failed[np.arange(n) % frames])
+        good = ~self.failed
+        kept = np.empty(int(self._layout.lengths.sum()), np.bool_)
+        for frame in range(good.size):
+            kept[frame :: good.size] = good[frame]
+        return kept
 
     @property
     def bits(self) -> NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from typing import Any
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from . import bit_pickle
 from .work_key import WorkKey
 
 __all__ = ["CALL_BYTES", "NotOurs", "open_result", "run_sealed", "seal_call", "use_work_key"]
@@ -50,7 +51,7 @@ def seal_call(
         Of a module that workers have, too; everything is pickled.
     """
     call = os.urandom(CALL_BYTES)
-    plain = pickle.dumps((function, arguments, dict(options or {})), pickle.HIGHEST_PROTOCOL)
+    plain = bit_pickle.dumps((function, arguments, dict(options or {})))
     # The key is of this call alone, so its nonce may be fixed.
     return call, AESGCM(key.of_call(call, "call")).encrypt(bytes(_NONCE_BYTES), plain, None)
 
@@ -67,7 +68,7 @@ def run_sealed(call: bytes, sealed: bytes) -> bytes:
         raise NotOurs("this process works for no endpoint")
     function, arguments, options = pickle.loads(_opened(key, call, "call", bytes(12), sealed))
     try:
-        plain = _pickled((True, function(*arguments, **options)))
+        plain = bit_pickle.dumps((True, function(*arguments, **options)))
     except Exception as error:
         plain = _pickled_error(error)
     # A call may be carried out twice, and its results need not be equal to the last byte.
@@ -96,14 +97,10 @@ def _opened(key: WorkKey, call: bytes, purpose: str, nonce: bytes, sealed: bytes
         raise NotOurs(f"a {purpose} that was not sealed with the key of {key.owner}") from None
 
 
-def _pickled(value: Any) -> bytes:
-    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
-
-
 def _pickled_error(error: Exception) -> bytes:
     try:
-        plain = _pickled((False, error))
+        plain = bit_pickle.dumps((False, error))
         pickle.loads(plain)
     except Exception:
-        plain = _pickled((False, RuntimeError(type(error).__name__)))
+        plain = bit_pickle.dumps((False, RuntimeError(type(error).__name__)))
     return plain

@@ -26,10 +26,11 @@ class WorkKey:
 
     owner: str
     secret: bytes = field(repr=False)
+    version: str = field(default_factory=lambda: version("bellrelay"))
 
     def of_call(self, call: bytes, purpose: str) -> bytes:
         """The key for one call, by HKDF-SHA256 (RFC 5869); call: random, 32 bytes, not secret."""
-        info = f"bellrelay work {purpose} {version('bellrelay')} {self.owner}".encode()
+        info = f"bellrelay work {purpose} {self.version} {self.owner}".encode()
         return HKDF(SHA256(), KEY_BYTES, call, info).derive(self.secret)
 
 
