@@ -44,6 +44,7 @@ def stream(
 
     from bellrelay.relay.config import load_config
     from bellrelay.relay.nats_stream import make_stream
+    from bellrelay.service.nats_connection import broker_context
 
     relay = load_config(config)
     if relay.nats is None:
@@ -51,6 +52,12 @@ def stream(
     settings = relay.nats
     name = settings.stream_of(relay.relay_id)
     servers = _as_administrator(settings, certificate, key)
+    try:
+        broker_context(servers)
+    except OSError as error:
+        files = ", ".join(map(str, servers.tls.files)) if servers.tls is not None else ""
+        why = " ".join(str(error.strerror or error).split())
+        raise typer.BadParameter(f"one of {files} cannot be used: {why}") from None
     state: Any = asyncio.run(make_stream(servers, name, settings.retention))
     kept = f"{state.state.messages} messages, {state.config.num_replicas} replicas"
     print(f"{name}: {', '.join(state.config.subjects)}; {kept}")
@@ -75,11 +82,25 @@ def users(
         str | None,
         typer.Option(help="Name in its certificate; none: its id.", metavar="NAME"),
     ] = None,
+    administrator: Annotated[
+        str | None,
+        typer.Option(
+            help="Name in the certificate of who makes the relay's stream: has its entry, too.",
+            metavar="NAME",
+        ),
+    ] = None,
 ) -> None:
     """Print what the broker's configuration must have of this node: its least permissions."""
+    from bellrelay.relay.nats_permissions import administrator as permissions_of
     from bellrelay.settings.load import read_values
 
-    for entry in _entries(config, read_values(config), name):
+    values = read_values(config)
+    entries = _entries(config, values, name)
+    if administrator is not None:
+        if "endpoint_id" in values:
+            raise typer.BadParameter("--administrator goes with a relay's YAML: it has the stream")
+        entries.append(permissions_of().user(administrator))
+    for entry in entries:
         print(entry, end="")
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
-from bellrelay.service.nats_connection import Broker, broker_context
+from bellrelay.service.nats_connection import Broker, BrokerUnavailable, broker_context
 from bellrelay.settings.nats import BrokerServers
 
 from .nats_batch import subject_of
@@ -14,6 +16,7 @@ from .nats_settings import NatsRetention
 __all__ = ["make_stream"]
 
 _API_S = 10.0
+_PEERS_S = 10.0
 
 
 async def make_stream(servers: BrokerServers, stream: str, retention: NatsRetention) -> Any:
@@ -27,7 +30,8 @@ async def make_stream(servers: BrokerServers, stream: str, retention: NatsRetent
     Raises
     ------
     BrokerUnavailable
-        The broker does not answer, or refuses.
+        The broker does not answer, or refuses, or has fewer servers than replicas are wanted: a
+        single server takes any number of them for granted.
     OSError
         A certificate or key that cannot be read.
     """
@@ -53,7 +57,18 @@ async def make_stream(servers: BrokerServers, stream: str, retention: NatsRetent
             try:
                 await js.stream_info(stream)
             except NotFoundError:
-                return await js.add_stream(config)
-            return await js.update_stream(config)
+                await js.add_stream(config)
+            else:
+                await js.update_stream(config)
+            until = time.monotonic() + _PEERS_S
+            while True:
+                state = await js.stream_info(stream)
+                others = [] if state.cluster is None else state.cluster.replicas or []
+                if len(others) + 1 >= retention.replicas:
+                    return state
+                if time.monotonic() > until:
+                    few = f"{retention.replicas} replicas wanted, {len(others) + 1} servers have it"
+                    raise BrokerUnavailable(few)
+                await asyncio.sleep(0.2)
     finally:
         await broker.close()
