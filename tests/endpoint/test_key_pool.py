@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from bellrelay.distill.reconcile.engine import Role
 from bellrelay.endpoint import key_files
-from bellrelay.endpoint.key_files import UnsafeMode, read_secret, write_new_secret
+from bellrelay.endpoint.key_files import read_secret, write_new_secret
 from bellrelay.endpoint.key_ledger import KeyLedger
 from bellrelay.endpoint.key_pool import (
     MAX_SEGMENT_BYTES,
@@ -33,6 +33,7 @@ from bellrelay.endpoint.key_pool import (
     KeyRefused,
     Reserve,
 )
+from bellrelay.service.private_file import UnsafeMode
 
 NO_RESERVE = Reserve(bytes=0)
 # Every byte tells its place; no 32 of them are zeros.

@@ -2,7 +2,11 @@
 
 import pytest
 
-from bellrelay.service.private_file import UnsafeMode, require_private_file
+from bellrelay.service.private_file import (
+    UnsafeMode,
+    require_private_directory,
+    require_private_file,
+)
 
 
 @pytest.fixture
@@ -48,3 +52,16 @@ def test_a_link_is_refused(secret):
     link.symlink_to(secret)
     with pytest.raises(UnsafeMode):
         require_private_file(link)
+
+
+def test_a_directory_is_taken_where_one_is_wanted_and_only_there(secret):
+    folder = secret.parent / "pool"
+    folder.mkdir(mode=0o700)
+    require_private_directory(folder)
+    with pytest.raises(UnsafeMode, match="not a regular file"):
+        require_private_file(folder)
+    with pytest.raises(UnsafeMode, match="not a directory"):
+        require_private_directory(secret)
+    folder.chmod(0o750)
+    with pytest.raises(UnsafeMode, match="0750 lets others in"):
+        require_private_directory(folder)

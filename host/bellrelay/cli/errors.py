@@ -31,7 +31,6 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.control.versions.VersionsError": ExitCode.STORAGE,
     "bellrelay.endpoint.block_store.StoreError": ExitCode.STORAGE,
     "bellrelay.endpoint.control_socket.NotRunning": ExitCode.PORT_MISSING,
-    "bellrelay.endpoint.key_files.UnsafeMode": ExitCode.STORAGE,
     "bellrelay.endpoint.key_pool.KeyPoolError": ExitCode.STORAGE,
     "bellrelay.endpoint.parameter_plan.PlanError": ExitCode.STORAGE,
     "bellrelay.keys.audit_record.AuditError": ExitCode.STORAGE,

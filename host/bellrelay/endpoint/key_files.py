@@ -7,39 +7,14 @@ copy-on-write file systems, snapshots) the old bytes may outlive that: encrypt s
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = [
-    "KeyFiles",
-    "UnsafeMode",
-    "read_secret",
-    "require_private",
-    "sync_directory",
-    "write_new_secret",
-]
+from bellrelay.service.private_file import require_private_file
+
+__all__ = ["KeyFiles", "read_secret", "sync_directory", "write_new_secret"]
 
 _PIECE = 1 << 20
-
-
-class UnsafeMode(OSError):
-    """Somebody else could read or change what must be secret."""
-
-    def __str__(self) -> str:
-        return str(self.args[1])
-
-
-def require_private(path: Path) -> None:
-    """Raise UnsafeMode unless the file or directory is ours and nobody else has any access."""
-    status = path.stat(follow_symlinks=False)
-    mode = stat.S_IMODE(status.st_mode)
-    if status.st_uid != os.geteuid():
-        raise UnsafeMode(0, f"{path}: owned by user {status.st_uid}, not by us")
-    if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
-        raise UnsafeMode(0, f"{path}: neither a file nor a directory")
-    if mode & 0o077:
-        raise UnsafeMode(0, f"{path}: mode {mode:04o} lets others in; chmod go= {path}")
 
 
 def write_new_secret(path: Path, n_bytes: int) -> None:
@@ -59,7 +34,7 @@ def write_new_secret(path: Path, n_bytes: int) -> None:
 
 def read_secret(path: Path) -> bytes:
     """A pre-shared secret. UnsafeMode if others could read it."""
-    require_private(path)
+    require_private_file(path)
     return path.read_bytes()
 
 
@@ -88,7 +63,7 @@ class KeyFiles:
     def require_private(self) -> None:
         """Raises UnsafeMode."""
         for name in self.names():
-            require_private(self._directory / name)
+            require_private_file(self._directory / name)
 
     def name(self, number: int, direction: int) -> str:
         """Of the material for one direction of one segment."""

@@ -31,8 +31,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bellrelay.distill.reconcile.engine import Role
+from bellrelay.service.private_file import require_private_directory, require_private_file
 
-from .key_files import KeyFiles, require_private, sync_directory
+from .key_files import KeyFiles, sync_directory
 from .key_ledger import Allowance, KeyLedger, Segment
 
 __all__ = [
@@ -174,10 +175,10 @@ class KeyPool:
         self._drawn = self._taken = self._passed_over = self._refills = 0
         if not (path / _LEDGER).is_file():
             raise KeyPoolDamaged(f"{path} is no key pool")
-        require_private(path)
+        require_private_directory(path)
         self._files = KeyFiles(path)
         self._files.require_private()
-        require_private(path / _LEDGER)
+        require_private_file(path / _LEDGER)
         self._lock = _locked(path / _LOCK)
         try:
             self._ledger = KeyLedger(path / _LEDGER)
@@ -220,7 +221,7 @@ class KeyPool:
         if (path / _LEDGER).exists():
             raise KeyPoolError(f"{path} is a key pool already")
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        require_private(path)
+        require_private_directory(path)
         files = KeyFiles(path)
         half = len(secret) // 2
         for direction in range(2):

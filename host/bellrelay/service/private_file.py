@@ -1,4 +1,4 @@
-"""Files that nobody but their owner may read: a key that others can read is refused."""
+"""Files and directories for their owner alone: a key that others can read is refused."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["UnsafeMode", "require_private_file"]
+__all__ = ["UnsafeMode", "require_private_directory", "require_private_file"]
 
 
 class UnsafeMode(OSError):
@@ -26,13 +26,30 @@ def require_private_file(path: Path) -> None:
     OSError if it is not there.
     """
     status = path.stat(follow_symlinks=False)
-    mode = stat.S_IMODE(status.st_mode)
     if not stat.S_ISREG(status.st_mode):
         raise UnsafeMode(f"{path}: not a regular file")
-    credential = _is_credential(path)
-    if status.st_uid not in ((0, os.geteuid()) if credential else (os.geteuid(),)):
+    if _is_credential(path):
+        _require(path, status, owners=(0, os.geteuid()), others=0o037)
+    else:
+        _require(path, status, owners=(os.geteuid(),), others=0o077)
+
+
+def require_private_directory(path: Path) -> None:
+    """Raise UnsafeMode unless it is a directory, ours, and closed to everybody else.
+
+    OSError if it is not there.
+    """
+    status = path.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(status.st_mode):
+        raise UnsafeMode(f"{path}: not a directory")
+    _require(path, status, owners=(os.geteuid(),), others=0o077)
+
+
+def _require(path: Path, status: os.stat_result, owners: tuple[int, ...], others: int) -> None:
+    mode = stat.S_IMODE(status.st_mode)
+    if status.st_uid not in owners:
         raise UnsafeMode(f"{path}: owned by user {status.st_uid}, not by us")
-    if mode & (0o037 if credential else 0o077):
+    if mode & others:
         raise UnsafeMode(f"{path}: mode {mode:04o} lets others in; chmod go= {path}")
 
 
