@@ -73,7 +73,8 @@ class GamedayShape:
     afterpulses, too. clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time
     of the link. learn_s : what a baseline is learnt from. silence_s : by the clock, after which a
     relay is taken for lost. patience : by how much the clock may be quicker than the link.
-    by_itself : whether watches act, and a lost relay is left; false: people do all.
+    relay_settle_s, delay_settle_s, slew_ps_per_s : of the loops that hold the light, in time of the
+    link. by_itself : whether watches act, and a lost relay is left; false: people do all.
     """
 
     board: str = "event"
@@ -90,6 +91,9 @@ class GamedayShape:
     learn_s: float = 10.0
     silence_s: float = 3.0
     patience: float = 6.0
+    relay_settle_s: float = 1.0
+    delay_settle_s: float = 3.0
+    slew_ps_per_s: float = 100.0
     by_itself: bool = True
 
     @property
@@ -155,6 +159,10 @@ _GATEWARE = GamedayShape(
     learn_s=40.0,
     silence_s=15.0,
     patience=40.0,
+    # Forty times as quick as on the event board, as the slots are.
+    relay_settle_s=0.05,
+    delay_settle_s=0.1,
+    slew_ps_per_s=4000.0,
 )
 _EVENT = GamedayShape()
 _DIM: dict[str, Any] = {
@@ -245,7 +253,7 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
         }
     values["tracking"] = {
         "slots": dict(TRACKING_SLOTS),
-        "settle_s": 1.0,
+        "settle_s": files.shape.relay_settle_s,
         "width_ps": files.shape.width_ps,
         "clock_ppm": 0.01,
     }
@@ -333,8 +341,8 @@ def _endpoint(
             # Four detectors, none of which is dead: what arrives is seen.
             "transmittance": shape.eta,
             "steer": role == "alice",
-            "settle_s": 3.0,
-            "slew_ps_per_s": 100.0,
+            "settle_s": shape.delay_settle_s,
+            "slew_ps_per_s": shape.slew_ps_per_s,
         },
         "workers": 1,
     }
