@@ -11,6 +11,7 @@ from bellrelay.relay.tracking_settings import TrackingSettings
 from bellrelay.wire.payloads import Heartbeat
 
 from .drift_filter import DriftNoise
+from .light_pull_in import LightPullIn, LightReading
 from .lock import LockLimits, LockState
 from .pulse_monitor import measure_pulses
 from .pulse_positions import TooFewCounts
@@ -26,6 +27,9 @@ _TAGS = 256
 _FEWEST_TAGS = 16
 _FLOOR_PS = 0.5
 """What a histogram's positions are off by besides chance: bins, fine codes."""
+_RIGHT_SLOT = 0.2
+"""Of a slot: what the light may be off by at most before histograms, which repeat every half slot,
+are believed."""
 _AHEAD_S = 0.25
 """A period ends at most so long after the last heartbeat: they come ten times a second or oftener.
 """
@@ -50,6 +54,8 @@ class RelayTracker:
         Where the pulses belong.
     trim
         That the board has.
+    light
+        What pulls in clocks that differ where there is no sync channel; none: nothing does.
 
     Attributes
     ----------
@@ -69,6 +75,7 @@ class RelayTracker:
         detectors: int,
         centres_ps: Sequence[int],
         trim: int = 0,
+        light: LightPullIn | None = None,
     ) -> None:
         self._settings = settings
         self._tick_s = tick_ps * 1e-12
@@ -96,7 +103,10 @@ class RelayTracker:
             None if sync is None else SyncPhase(sync.slots_per_tag, sync.position_ps, period_ps)
         )
         self._tags: deque[float] = deque(maxlen=_TAGS)
-        self._pulled_in = sync is None
+        self._alone = sync is None and light is None
+        """Whether histograms are all that there is to see of the light."""
+        self._light = None if sync is not None else light
+        self._pulled_in = sync is None and light is None
         self._pulled_in_s = 0.0
         self._pending: int | None = None
         self._beat_s = 0.0
@@ -125,6 +135,8 @@ class RelayTracker:
         early, self._early = self._early, None
         if early is not None:
             self.histogram(early)
+        if self._light is not None:
+            self._pull_in(self._light, beat)
         reading = None if self._sync is None else self._sync.read(beat)
         if reading is None:
             return
@@ -136,6 +148,32 @@ class RelayTracker:
         # Until a trim has taken effect nobody knows what the clock has done in the meantime.
         if follows and self._pending is None and self.reference_locked is not False:
             self._take_sync(reading)
+
+    def _pull_in(self, light: LightPullIn, beat: Heartbeat) -> None:
+        reading = light.heartbeat(beat)
+        if reading is None:
+            if light.given_up:
+                # Histograms are all there is, and show pulses of clocks that are alike.
+                self._light_ends()
+        elif self._pending is None and self.reference_locked is not False:
+            self._take_light(reading)
+
+    def _take_light(self, reading: LightReading) -> None:
+        self.measured += 1
+        self.servo.know(
+            reading.phase_ps,
+            # Anything between the bounds is as likely.
+            reading.half_ps / 3.0**0.5,
+            reading.rate_ps_per_s,
+            reading.sigma_rate_ps_per_s,
+        )
+        moves_ps = abs(self.servo.filter.rate_ps_per_s) * self.servo.settings.pull_in_s
+        if abs(reading.phase_ps) + moves_ps + reading.half_ps < _RIGHT_SLOT * self._period_ps:
+            self._light_ends()
+
+    def _light_ends(self) -> None:
+        self._light = None
+        self._pulled_in, self._pulled_in_s = True, self.now_s
 
     def _take_sync(self, reading: SyncReading) -> None:
         jitter = self._sync_jitter()
@@ -165,6 +203,8 @@ class RelayTracker:
             )
         except TooFewCounts as error:
             self._dark = str(error)
+            if self._alone:
+                self._dark += "; pulses of clocks that differ by ppm take sync or raw_tags.stream"
             return
         self._dark = ""
         positions = found.positions
@@ -194,6 +234,11 @@ class RelayTracker:
         self.servo.undo(trim)
 
     @property
+    def pulling_in(self) -> bool:
+        """Whether clocks that may differ by more than a histogram shows are being pulled in."""
+        return not self._pulled_in
+
+    @property
     def settled(self) -> bool:
         """Whether the board has every trim that was decided on."""
         return self._pending is None
@@ -219,6 +264,11 @@ class RelayTracker:
             "width"
         )
 
+    def _follows(self) -> str:
+        if self._pulled_in:
+            return self._settings.follow
+        return "sync" if self._sync is not None else "tags"
+
     def status(self) -> dict[str, Any]:
         """Plain types.
 
@@ -235,7 +285,7 @@ class RelayTracker:
             "holdover": lock.state in (LockState.HOLDOVER, LockState.LOST),
             "locked": self.locked,
             "losses": lock.losses,
-            "follow": self._settings.follow if self._pulled_in else "sync",
+            "follow": self._follows(),
             "measured": self.measured,
             "refused": filter_.refused,
             "dark": self._dark,

@@ -25,8 +25,12 @@ from bellrelay.wire.geometry import BoardGeometry
 from bellrelay.wire.payloads import Heartbeat
 from bellrelay.wire.registers import State
 
+from .drift_filter import DriftNoise
+from .light_phase import LightPhase
+from .light_pull_in import LightPullIn
 from .reference_status import ReferenceStatus, read_reference
 from .relay_tracker import RelayTracker
+from .slot_servo import PPM_PS_PER_S
 from .tag_positions import TagPositions
 from .tracking_publisher import TrackingPublisher
 
@@ -37,6 +41,8 @@ _DECIDE_S = 0.2
 _PULL_IN_S = 0.05
 """Board seconds from one decision to the next, locked and not."""
 _REFERENCE_S = 1.0
+_SEARCHED_SIGMAS = 4.0
+"""Of what clocks differ by at the start: rates up to this are looked for in bare tags."""
 _AGAIN_S = 1.0
 """From a fault of the program to the next attempt."""
 _PUBLISHED = {
@@ -76,6 +82,7 @@ class RelayTracking:
         self._acquisition: int | None = None
         self._tracker: RelayTracker | None = None
         self._publisher: TrackingPublisher | None = None
+        self._light: LightPullIn | None = None
         self._beat: Heartbeat | None = None
         self._period: HistogramPeriod | None = None
         self._decided_s = 0.0
@@ -104,10 +111,12 @@ class RelayTracking:
             self._thread = None
 
     def raw_tags(self, payload: bytes) -> None:
-        """For the clicks in tracking slots."""
-        publisher = self._publisher
+        """For the clicks in tracking slots, and to be pulled in by."""
+        publisher, light = self._publisher, self._light
         if publisher is not None:
             publisher.raw_tags(payload)
+        if light is not None:
+            light.raw_tags(payload)
 
     def hold(self, held: bool) -> None:
         """Whether pulses are moved on purpose now, and say nothing of the clock; any thread."""
@@ -179,6 +188,8 @@ class RelayTracking:
             self._written = 0
             self._beat = None
             self._publisher = self._new_publisher(geometry, period, rate)
+        # What counts whole slots must have been there from the first one on.
+        self._light = None if again else self._new_light(geometry, period, rate)
         trim = self._written if again else self._good_trim
         self._tracker = RelayTracker(
             self._settings,
@@ -189,6 +200,7 @@ class RelayTracking:
             detectors=geometry.n_detectors,
             centres_ps=config.pulse_centres_ps,
             trim=trim,
+            light=self._light,
         )
         if self._reference is not None:
             self._tracker.reference_locked = self._reference.locked
@@ -213,9 +225,31 @@ class RelayTracking:
             self._config.sync.deskew_ps,
         )
 
+    def _new_light(self, geometry: BoardGeometry, period: int, rate: int) -> LightPullIn | None:
+        config, settings = self._config, self._settings
+        if settings.sync is not None or not config.raw_tags.stream:
+            return None
+        ppm = min(_SEARCHED_SIGMAS * settings.clock_ppm, settings.limit_ppm)
+        light = LightPhase(
+            period_ps=period,
+            bin_ps=config.histogram.bin_ps,
+            centres_ps=config.pulse_centres_ps,
+            width_ps=settings.width_ps,
+            limit_ps_per_s=ppm * PPM_PS_PER_S,
+            noise=DriftNoise(settings.wander_ps, 1.0),
+        )
+        return LightPullIn(
+            light,
+            TagPositions(period, config.phase_ps, rate, geometry.clock_period_ps),
+            [d.deskew_ps for d in config.detectors],
+            period,
+        )
+
     def _told(self, beat: Heartbeat, session: BoardSession, tracker: RelayTracker) -> None:
         with self._lock:
             tracker.heartbeat(beat)
+            if not tracker.pulling_in:
+                self._light = None
             if tracker.settled:
                 self._written = tracker.servo.trim
         publisher = self._publisher
@@ -271,8 +305,10 @@ class RelayTracking:
             "slot clock", state=state, alarm=lock.alarm, rate_ppm=tracker.servo.rate_ps_per_s * 1e-6
         )
         session = self._session
-        if session is not None and self._state:
-            session.publish({"kind": "slot-clock", "state": state, "before": self._state})
+        if session is not None:
+            # The first, too: until it is locked endpoints must not take its slots for right.
+            before = self._state or "waiting"
+            session.publish({"kind": "slot-clock", "state": state, "before": before})
         self._state = state
         if state == "locked":
             self._broken = ""

@@ -106,6 +106,20 @@ class SlotServo:
             self._now = now_s
         self.lock.passed(self.filter.sigma_phase_ps, self._now)
 
+    def know(
+        self, phase_ps: float, sigma_ps: float, rate_ps_per_s: float, sigma_ps_per_s: float
+    ) -> None:
+        """Forget all, and take what is known otherwise of now; no loop counts as locked by it.
+
+        Parameters
+        ----------
+        rate_ps_per_s, sigma_ps_per_s
+            Of the pulses against the untrimmed clock.
+        """
+        self.filter = DriftFilter(self.settings.noise, sigma_ps, sigma_ps_per_s)
+        moved = trim_rate(self.trim, self._clock_period_ps)
+        self.filter.command(phase_ps=phase_ps, rate_ps_per_s=rate_ps_per_s + moved)
+
     def measured(self, phase_ps: float, sigma_ps: float, at_s: float) -> bool:
         """Take a phase as it was at a time; whether it was believed.
 

@@ -30,13 +30,17 @@ class TagPositions:
         P.
     trim
         At the start, in units of 2**-32 ps per clock.
+
+    Attributes
+    ----------
+    clock_period_ps : int
     """
 
     def __init__(
         self, period_ps: int, phase_ps: int, rate: int, clock_period_ps: int, trim: int = 0
     ) -> None:
         self._period = period_ps
-        self._clock = clock_period_ps
+        self._clock = self.clock_period_ps = clock_period_ps
         self._rate = rate * _FRACTION
         self._trim = trim
         self._last_ps = 0
@@ -45,6 +49,11 @@ class TagPositions:
         self._begin: list[int] = [0]
         self._ahead: list[float] = [float(phase_ps)]
         self._excess: list[float] = [self._rate + trim * _TRIM]
+
+    def now_ps(self, t_ps: int) -> int:
+        """The slot clock at one time: its slot's beginning, and the position in it."""
+        slot, position = self.place(np.array([t_ps], np.int64))
+        return int(slot[0]) * self._period + int(position[0])
 
     def heartbeat(self, time_ps: int, trim: int) -> None:
         """This trim is in force at this time of the board's clock."""

@@ -7,6 +7,7 @@ after its last tag was sent, and a click that comes later yet is counted.
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from bellrelay.relay.histogram_periods import HistogramPeriod
 from bellrelay.wire.payloads import Heartbeat, Tags
 from bellrelay.wire.tracking import MAX_CLICKS, TrackingClicks, TrackingSlots
 
+from .slot_bounds import SlotBounds
 from .tag_positions import TagPositions
 
 __all__ = ["TrackingPublisher"]
@@ -77,6 +79,8 @@ class TrackingPublisher:
         self.published = self.dropped = self.ranges = self.ranges_dropped = self.late = 0
         self._schedule = schedule
         self._positions = positions
+        self._untrimmed = copy.deepcopy(positions)
+        self._bounds = SlotBounds(period_ps, positions.clock_period_ps)
         self._deskew = np.array([*deskew_ps], np.int64)
         self._late = int(max(0, *(-d for d in deskew_ps)))
         self._period_ps = period_ps
@@ -168,12 +172,15 @@ class TrackingPublisher:
         self._publish(end, lost, publish)
 
     def _hold_to_board(self, beat: Heartbeat) -> None:
-        """Find the slot clock where the board says it was: to a whole slot, or to a sync tag."""
+        """Find the slot clock where the board says it was: to its bounds, or to a sync tag."""
         fields = beat.fields
         if not beat.counters.get("sync"):
             if "cut_slot" in fields:
-                whole = self._slots_off(self._cut_ps, fields["cut_slot"])
-                self._correct(whole * self._period_ps if abs(whole) > 1 else 0)
+                untrimmed = self._untrimmed.now_ps(self._cut_ps)
+                self._bounds.heartbeat(beat, untrimmed)
+                moved = self._positions.now_ps(self._cut_ps) - untrimmed
+                inside = min(max(moved, self._bounds.low_ps), self._bounds.high_ps)
+                self._correct(round(inside) - moved)
             return
         self._sync_told.append(
             (self._cut_ps, fields["cut_slot"], fields["sync_slot"], fields["sync_pos"])

@@ -232,6 +232,7 @@ def _clock(r: _Reader, lit: bool | None) -> None:
         _of(tracking, "rate_ppm", lambda x: f"{x:+.3f} ppm"),
         _of(tracking, "jitter_ps", lambda x: f"jitter {x:.0f} ps"),
         _of(tracking, "reference", lambda x: f"reference {x['state']}"),
+        _of(tracking, "dark", str) if tracking["state"] == "acquiring" else "",
     )
     if tracking["state"] != "locked" and lit is not False:
         r.wrong.append(f"the slot clock is {tracking['state']}")
