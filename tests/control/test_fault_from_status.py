@@ -13,7 +13,9 @@ from bellrelay.control.fault_from_status import (
     kme_reading,
     measured_intensities,
     relay_reading,
+    with_arms,
 )
+from bellrelay.control.fault_observation import RelayReading
 from bellrelay.endpoint.block import BlockId, BlockState, Cause
 from bellrelay.endpoint.block_store import BlockRow
 from bellrelay.wire.counters import counters
@@ -117,6 +119,10 @@ def test_intensities() -> None:
     # Light that may as well be the noise of readings is none.
     assert measured_intensities(before, totals(("o", 0, 8, 0.008, 4.0)))[3] == 0.0
     assert measured_intensities(after, after) == (None, None, None, None)
+    # A laser that is out: nothing at all, known as well as light is.
+    dark = measured_intensities(before, totals(("s", 0.4, 110, 40.0, 1e-4)))[0]
+    assert dark is not None
+    assert (dark.value, dark.sigma) == (0.0, pytest.approx(0.01 / 10.0**0.5))
     # A monitor that was begun anew.
     assert measured_intensities(after, totals(("s", 0.4, 5, 2.0, 1e-4)))[0].value == 1.0  # type: ignore[union-attr]
 
@@ -164,3 +170,22 @@ def test_of_several_relays_each_has_its_own() -> None:
     of_b = endpoint_reading(before, after, 1000, "b")
     # The alarm is of the other relay's breach, not of a tag.
     assert (of_b.breaches, of_b.tag_failures) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("counts", "looked"),
+    [
+        ({}, False),
+        ({"taken": 0, "unlocked": 0}, False),
+        ({"taken": 4}, True),
+        ({"unlocked": 2}, True),
+    ],
+)
+def test_whether_light_is_looked_for_is_known_before_it_is_measured(
+    counts: dict[str, int], looked: bool
+) -> None:
+    reading = RelayReading(True, 0.05, 0, 0, (), 0, 0)
+    alice = {"tracking": {"measured": 0, "light": None, "counts": counts}}
+    seen = with_arms(reading, (alice, None), (alice, None))
+    assert seen.tracked == (looked, False)
+    assert seen.light == (None, None)

@@ -90,10 +90,13 @@ def with_arms(
     """The same with what Alice and Bob, in this order, found of their arms in tracking slots."""
     light: list[Measured | None] = [None, None]
     delay: list[Measured | None] = [None, None]
+    tracked = [False, False]
     public = {"public_z": (0, 0), "public_x": (0, 0)}
     for arm, (was, now) in enumerate(zip(before, after, strict=True)):
         tracking = (now or {}).get("tracking") or {}
         earlier = (was or {}).get("tracking") or {}
+        counts = tracking.get("counts") or {}
+        tracked[arm] = bool(counts.get("taken", 0) or counts.get("unlocked", 0))
         if now is None or not _measured_anew(earlier, tracking):
             continue
         light[arm] = measured(tracking.get("light"))
@@ -106,6 +109,7 @@ def with_arms(
         reading,
         light=(light[0], light[1]),
         delay_ps=(delay[0], delay[1]),
+        tracked=(tracked[0], tracked[1]),
         public_z=public["public_z"],
         public_x=public["public_x"],
     )
@@ -216,9 +220,12 @@ def measured_intensities(before: Sequence[Status], after: Sequence[Status]) -> _
         sigma = abs(mean) * math.sqrt(float(variance) / readings)
         if state["limit"] is not None:
             excess = max(mean - _VACUUM_SIGMAS * sigma, 0.0) / max(float(state["limit"]), 1e-12)
-        elif sigma > 0.0:
+        else:
             declared = float(state["declared"])
-            found[str(state["setting"])] = Measured(mean / declared, sigma / declared)
+            # A meter's noise does not go out with the light: dark to the last digit is a reading.
+            sigma = max(sigma, declared * math.sqrt(float(variance) / readings))
+            if sigma > 0.0:
+                found[str(state["setting"])] = Measured(mean / declared, sigma / declared)
     return found.get("s"), found.get("mu"), found.get("nu"), excess
 
 
