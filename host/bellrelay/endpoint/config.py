@@ -567,6 +567,11 @@ class EndpointConfig(FileModel):
     workers: Annotated[int, between(1, 256)] = Field(
         default=2, description="threads that compute: estimation, correction, amplification"
     )
+    warm_up: bool = Field(
+        default=True,
+        description="whether these threads take a made-up block first: what computes is loaded, or "
+        "compiled, before the first block is there",
+    )
     cluster: ClusterSettings | None = None
     health: Health = Health()
     traces: TraceSettings | None = None

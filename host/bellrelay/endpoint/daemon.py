@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from prometheus_client.core import Metric
 
-from bellrelay.distill.reconcile.engine import Role
+from bellrelay.distill.reconcile.engine import ReconcileError, Role
 from bellrelay.relay.announcement_client import AnnouncementClient
 from bellrelay.relay.nats_client import NatsAnnouncements
 from bellrelay.service.background import Background
@@ -58,6 +58,7 @@ from .source_admission import SourceAdmission
 from .source_plugin import load_source
 from .timetable import windows_of
 from .undeclared_times import UndeclaredTimes
+from .warm_up import warm_up
 
 if TYPE_CHECKING:
     from .cluster.executor import ClusterExecutor
@@ -245,7 +246,21 @@ class EndpointDaemon:
         work = [self.pipeline.run(), self.channel.run(), self.relays.run(self.pipeline)]
         work += [self._poll_monitor(), self._rotate_keys(), self._tell_sender()]
         work += [companion.run(self) for companion in self._companions]
+        if config.warm_up:
+            work.append(self._warm_up(executor, agreement))
         background.begin(*work)
+
+    async def _warm_up(self, executor: Executor, agreement: Agreement) -> None:
+        """Once, while announcements of the first block come in."""
+        loop = asyncio.get_running_loop()
+        error_rate = self.config.reconcile.error_rate
+        try:
+            took = await loop.run_in_executor(executor, warm_up, agreement, error_rate)
+        except (ReconcileError, ValueError) as error:
+            # Blocks say for themselves what is wrong; this was none.
+            _log.warning("not warm: the first block takes longer", why=str(error))
+        else:
+            _log.info("warm", seconds=round(took, 3))
 
     def _begin_cluster(self, home: Executor) -> ClusterExecutor | None:
         settings = self.config.cluster
