@@ -58,6 +58,17 @@ class RealSystemd:
         (drop_in / "test.conf").write_text("\n".join(lines) + "\n")
         return f"{template}@{instance}.service"
 
+    def timer(self, template: str, instance: str, calendar: str):
+        """Install the timer of an instance that :meth:`unit` has installed; `calendar`: its own."""
+        name = f"{template}@{instance}.timer"
+        shutil.copy(UNITS / f"{template}@.timer", self.folder / "units")
+        drop_in = self.folder / "units" / f"{name}.d"
+        drop_in.mkdir()
+        lines = ["[Unit]", "DefaultDependencies=no", "[Timer]", "OnCalendar=", calendar]
+        lines += ["RandomizedDelaySec=0", "AccuracySec=100ms"]
+        (drop_in / "test.conf").write_text("\n".join(lines) + "\n")
+        return name
+
     def etc(self, name: str, content, mode=0o600):
         """A file of /etc/bellrelay."""
         path = self.folder / "etc" / name

@@ -1,6 +1,7 @@
 """The units under a real systemd: started, notified, killed, watched, given their credentials."""
 
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -221,6 +222,49 @@ done
     )
     assert done.returncode == 0, done.stderr
     assert "9421 running" in done.stdout, done.stderr
+
+
+def test_a_timer_has_the_reports_of_week_and_month_written(machine):
+    """Without data there is none: it fails, for all to see; as soon as there is, it is written."""
+    machine.etc("slo.yaml", (ROOT / "deploy" / "slo.yaml").read_bytes(), 0o644)
+    status = {"prometheus": {"url": "http://127.0.0.1:9090"}, "slo": "/etc/bellrelay/slo.yaml"}
+    machine.etc("charlie-status.yaml", yaml.safe_dump(status), 0o644)
+    (machine.folder / "prometheus.py").write_text(
+        (Path(__file__).parent / "answers_as_prometheus.py").read_text()
+    )
+    (machine.folder / "units" / "prometheus.service").write_text(
+        "[Unit]\nDefaultDependencies=no\n[Service]\n"
+        f"ExecStart={sys.executable} /run/test/prometheus.py 9090\n"
+    )
+    service = machine.unit("bellrelay-report", "charlie")
+    timer = machine.timer("bellrelay-report", "charlie", "OnCalendar=*-*-* *:*:0/3")
+    done = machine.run(
+        [timer],
+        SHOW
+        + f"""
+echo "timer $(show {timer} ActiveState)"
+# Nobody asked for the service but the timer; there is no Prometheus yet.
+for i in $(seq 600); do [ "$(show {service} Result)" = exit-code ] && break; sleep 0.1; done
+echo "first $(show {service} Result)"
+reports=/var/lib/private/bellrelay/charlie/reports
+ls $reports/*.html 2>/dev/null && exit 1
+systemctl start prometheus.service
+for i in $(seq 900); do ls $reports/month-*.html >/dev/null 2>&1 && break; sleep 0.1; done
+systemctl stop {timer}
+until [ "$(show {service} ActiveState)" != activating ]; do sleep 0.1; done
+echo "then $(show {service} Result)"
+for f in $reports/*.html; do
+  echo "$(basename $f) $(stat -c %a $f) $(grep -cE '<svg|<img' $f)"
+done
+""",
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["timer active", "first exit-code", "then success"], done.stderr
+    written = [line.split() for line in lines[3:]]
+    assert [name.split("-")[0] for name, *_ in written] == ["month", "week"]
+    assert {mode for _, mode, _ in written} == {"600"}
+    assert all(int(pictures) for *_, pictures in written)
 
 
 def test_the_rule_of_udev_is_understood(machine, requires_program):
