@@ -93,6 +93,7 @@ def test_no_key_at_all_is_no_delivery() -> None:
     [
         (["rain"], "allowed: a file, all, auth-expiry"),
         (["cut", "--board", "paper"], "allowed: event, gateware"),
+        (["cut", "--keep", "."], ". is there and not empty"),
     ],
 )
 def test_what_is_wrong_is_named(words: list[str], line: str) -> None:

@@ -252,6 +252,36 @@ def test_another_relay_has_another_delay_and_only_the_active_ones_events_count(
     asyncio.run(main())
 
 
+def test_a_relay_that_waited_in_the_dark_is_gone_to_with_its_clock_as_it_has_told(
+    tmp_path, monkeypatch
+):
+    link = EventLink(fibre_ps=[0.0, 400.0])
+
+    async def main():
+        async with running(tmp_path, link, monkeypatch) as (companion, daemon):
+            await second(companion, daemon, link)
+            told = list(daemon.sender.told)
+            clock = {"kind": "slot-clock", "before": "waiting", "state": "acquiring"}
+            daemon.take("carol", Event(0, 5, clock))
+            await worked_off(companion, daemon)
+            # The sender stays with the relay that it sends to.
+            assert daemon.sender.told == told
+            assert companion.status()["relay_id"] == "charles"
+            daemon.relays.active = "carol"
+            for _ in range(3):
+                event = replace(link.event(), acquisition=5)
+                daemon.take("carol", event)
+                await worked_off(companion, daemon)
+            assert companion.status()["counts"]["unlocked"] == 3
+            assert companion.status()["measured"] == 0
+            daemon.take("carol", Event(0, 5, {**clock, "before": "acquiring", "state": "locked"}))
+            daemon.take("carol", replace(link.event(), acquisition=5))
+            await worked_off(companion, daemon)
+            assert companion.status()["counts"]["taken"] == 1
+
+    asyncio.run(main())
+
+
 def test_positions_that_cannot_be_read_are_said(tmp_path):
     path = tmp_path / "sender_delay.json"
     path.write_text('{"charles": {"delay_ps": "far"}}')

@@ -186,6 +186,26 @@ def test_the_table_is_sound(baseline: Baseline) -> None:
     assert all(abs(sum(p) - 1.0) < 1e-12 for p in CELLS.values())
 
 
+def test_a_baseline_waits_for_light_where_it_is_looked_for() -> None:
+    """Without it a fibre that is cut would not be seen."""
+    seen = SimulatedLink(seed=1).run(20)
+
+    def without(arm: int, *, tracked: bool) -> list[Observation]:
+        light = [(o.relay.light[1 - arm],) for o in seen]
+        pairs = [(None, *one) if arm == 0 else (*one, None) for one in light]
+        looked = (tracked, True) if arm == 0 else (True, tracked)
+        return [
+            replace(o, relay=replace(o.relay, light=pair, tracked=looked))
+            for o, pair in zip(seen, pairs, strict=True)
+        ]
+
+    for arm, name in enumerate(("alice", "bob")):
+        with pytest.raises(NotEnoughData, match=f"light of {name}'s arm"):
+            measure_baseline(without(arm, tracked=True))
+        # Where nobody looks for it, nothing is waited for.
+        assert measure_baseline(without(arm, tracked=False)).light[arm] is None
+
+
 def test_a_baseline_needs_blocks_and_a_relay() -> None:
     seen = SimulatedLink(seed=1).run(20)
     with pytest.raises(NotEnoughData, match="blocks"):

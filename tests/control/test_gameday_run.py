@@ -43,6 +43,7 @@ class System:
     fault: str = "relay-down"
     now_s: float = 7.0
     watched_s: float = 20.0
+    locks_at_s: float = 0.0
     moved_ns: int | None = None
     since_s: float | None = None
     undone: list[str] = field(default_factory=list)
@@ -73,7 +74,10 @@ class System:
 
     def _relay(self, relay: str) -> dict[str, Any]:
         lit = relay == self._active
-        return {"counters": {"announced_psi_minus": int(1000 * self.now_s) if lit else 0}}
+        return {
+            "counters": {"announced_psi_minus": int(1000 * self.now_s) if lit else 0},
+            "tracking": {"locked": lit and self.now_s >= self.locks_at_s},
+        }
 
     def _endpoint(self, role: str) -> dict[str, Any]:
         since = self.since_s or 0.0
@@ -195,7 +199,9 @@ def test_a_link_is_healthy_once_its_watch_looks_at_the_light() -> None:
     quick = run_scenario(healthy, System()).steps[0]["after_s"]
     young = run_scenario(healthy, System(watched_s=-7.0)).steps[0]["after_s"]
     moved = run_scenario(healthy, System(moved_ns=8_000_000_000)).steps[0]["after_s"]
+    locked = run_scenario(healthy, System(locks_at_s=15.0)).steps[0]["after_s"]
     assert quick <= 3.5
+    assert locked == pytest.approx(7.5, abs=0.6)
     assert young == pytest.approx(12.0, abs=0.6)
     assert moved == pytest.approx(13.0, abs=0.6)
 

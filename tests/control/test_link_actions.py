@@ -70,11 +70,11 @@ class NotedHands:
 class Desk:
     """One endpoint's actions, and what became of them."""
 
-    def __init__(self, role: str = "alice", **allowed: bool) -> None:
+    def __init__(self, role: str = "alice", hold_s: float = 30.0, **allowed: bool) -> None:
         self.hands, self.clock = NotedHands(), Clock()
         self.outcomes: list[Outcome] = []
         self.actions = LinkActions(
-            role, WatchActions(**allowed), self.hands, self.outcomes.append, self.clock
+            role, WatchActions(**allowed), self.hands, self.outcomes.append, hold_s, self.clock
         )
 
     def order(self, action: Action, fault: str = "saturation", subject: str = "link") -> None:
@@ -189,8 +189,9 @@ def test_throttle_and_attenuation_grow_and_are_taken_back() -> None:
     run(scene)
 
 
-def test_a_fault_that_comes_back_is_held_longer() -> None:
-    desk = Desk()
+@pytest.mark.parametrize("hold_s", [30.0, 5.0])
+def test_a_fault_that_comes_back_is_held_longer(hold_s: float) -> None:
+    desk = Desk(hold_s=hold_s)
 
     async def one_turn() -> float:
         desk.order(Action.THROTTLE)
@@ -204,7 +205,7 @@ def test_a_fault_that_comes_back_is_held_longer() -> None:
         return desk.clock.now_s - begin
 
     async def scene() -> None:
-        assert [await one_turn() for _ in range(3)] == [30.0, 60.0, 120.0]
+        assert [await one_turn() for _ in range(3)] == [hold_s, 2.0 * hold_s, 4.0 * hold_s]
 
     run(scene)
 

@@ -341,3 +341,17 @@ def test_while_the_relays_clock_is_not_locked_clicks_say_nothing():
     tracking.take(Event(0, 1, {**clock, "state": "locked"}))
     late = follow(link, tracking, 30)
     assert abs(late[-1, 1]) < 40.0
+
+
+def test_a_new_beginning_does_not_make_the_relays_clock_locked_and_a_new_acquisition_may():
+    link = EventLink(fibre_ps=[0.0, 300.0])
+    tracking = made()
+    clock = {"kind": "slot-clock", "before": "waiting", "state": "acquiring"}
+    tracking.take(Event(0, 1, clock))
+    tracking.restart()
+    follow(link, tracking, 3)
+    assert tracking.counts.unlocked == 12
+    assert tracking.measured == 0
+    tracking.take(Event(1, 2, {"kind": "heartbeat", "cut_slot": 0}))
+    tracking.take(Event(2, 2, link.clicks().values()))
+    assert tracking.counts.unlocked == 12

@@ -41,6 +41,14 @@ def gameday(
         Path | None,
         typer.Option(help="Where report.json, report.md and timeline.png go.", metavar="DIR"),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Where all files of the processes stay: what they read, wrote and said, in a "
+            "folder per system. Key is among it.",
+            metavar="DIR",
+        ),
+    ] = None,
     without_injection: Annotated[
         bool,
         typer.Option(
@@ -71,6 +79,8 @@ def gameday(
 
     if board not in ("event", "gateware"):
         raise typer.BadParameter(f"{board!r}; allowed: event, gateware", param_hint="--board")
+    if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
+        raise typer.BadParameter(f"{keep} is there and not empty", param_hint="--keep")
     with RunProgress(1, quiet=as_json) as progress:
         result = run_gameday(
             _scenarios(scenario, drills=by_runbook is not None),
@@ -79,6 +89,7 @@ def gameday(
             inject=not without_injection,
             tell=progress.say,
             pages=by_runbook,
+            keep=keep,
         )
     if report is not None:
         from bellrelay.control.gameday_report import write_report

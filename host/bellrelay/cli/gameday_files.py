@@ -46,7 +46,7 @@ TRACKING_SLOTS = {"every": 10_000, "length": 500}
 MONITOR = {
     "input": "source",
     # An error of some seconds is forgotten after so many, so that recovery can be seen.
-    "window_s": 12.0,
+    "window_s": 8.0,
     "max_age_s": 5.0,
     "min_readings": 5,
     "coverage": 0.9,
@@ -60,7 +60,7 @@ REFILL_SHARE = 0.1
 RESERVE_BITS = 8192
 _SECRET_BYTES = 1 << 21
 LADDER = {"s": 0.4, "mu": 0.3, "nu": 0.05, "o": 0.0, "p_s": 0.4, "p_mu": 0.2, "p_nu": 0.3}
-_DIM_LADDER = {"s": 0.6, "mu": 0.45, "nu": 0.1, "o": 0.0, "p_s": 0.5, "p_mu": 0.06, "p_nu": 0.4}
+_DIM_LADDER = {"s": 0.5, "mu": 0.5, "nu": 0.11, "o": 0.0, "p_s": 0.5, "p_mu": 0.05, "p_nu": 0.42}
 
 
 @dataclass(frozen=True)
@@ -71,8 +71,9 @@ class GamedayShape:
     as its slots. ladder : of both senders. eta : of each arm, from source to click. dead_slots :
     that the relay goes by, longer than detector_dead_ps, for which detectors are dead: it hides
     afterpulses, too. clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time
-    of the link. learn_s : what a baseline is learnt from. silence_s : by the clock, after which a
-    relay is taken for lost. patience : by how much the clock may be quicker than the link.
+    of the link. learn_s : what a baseline is learnt from. hold_s : by the clock, for which a
+    sender stays throttled once the fault is over; silence_s : after which a relay is taken for
+    lost. patience : by how much the clock may be quicker than the link.
     relay_settle_s, delay_settle_s, slew_ps_per_s : of the loops that hold the light, in time of the
     link. by_itself : whether watches act, and a lost relay is left; false: people do all.
     """
@@ -89,6 +90,7 @@ class GamedayShape:
     histogram_s: float = 0.5
     window_s: float = 1.0
     learn_s: float = 10.0
+    hold_s: float = 5.0
     silence_s: float = 3.0
     patience: float = 6.0
     relay_settle_s: float = 1.0
@@ -157,6 +159,7 @@ _GATEWARE = GamedayShape(
     histogram_s=0.01,
     window_s=0.02,
     learn_s=40.0,
+    hold_s=30.0,
     silence_s=15.0,
     patience=40.0,
     # Forty times as quick as on the event board, as the slots are.
@@ -166,19 +169,19 @@ _GATEWARE = GamedayShape(
 )
 _EVENT = GamedayShape()
 _DIM: dict[str, Any] = {
-    "block_slots": 10_000_000,
+    "block_slots": 6_000_000,
     "ladder": _DIM_LADDER,
-    "eta": 0.45,
+    "eta": 0.6,
     "dead_slots": 1.8,
 }
 SHAPES = {
     ("event", "bright"): _EVENT,
-    ("event", "dim"): replace(_EVENT, slot_period_ps=300_000, **_DIM),
+    ("event", "dim"): replace(_EVENT, slot_period_ps=500_000, **_DIM),
     ("gateware", "bright"): _GATEWARE,
     ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=8_000, **_DIM),
 }
-"""By board and link. Twice the light of a dim one makes its detectors blind for every second slot.
-"""
+"""By board and link. With all the light that a dim one's arms may bring its detectors are blind in
+more than half of the slots."""
 
 
 @dataclass
@@ -325,6 +328,7 @@ def _endpoint(
             "baseline": str(folder / f"{role}.baseline.yaml"),
             "learn_s": shape.learn_s,
             "settle_s": SETTLE_S,
+            "hold_s": shape.hold_s,
             # Blocks of a minute around would make no key: nobody says when they were sent.
             "actions": {"attenuate": False}
             if shape.by_itself

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,7 @@ def run_gameday(
     inject: bool,
     tell: Callable[[str], None],
     pages: Path | None = None,
+    keep: Path | None = None,
 ) -> GamedayReport:
     """Run them all, whatever becomes of one.
 
@@ -53,6 +55,8 @@ def run_gameday(
         False: nothing is done to the system.
     pages
         Folder of runbooks: nothing is done by itself, and each scenario's page is followed.
+    keep
+        Where the systems' folders stay, numbered; none: they are thrown away.
 
     Raises
     ------
@@ -61,10 +65,11 @@ def run_gameday(
     """
     groups = _by_link(scenarios) if together else [[one] for one in scenarios]
     parts: list[GamedayReport] = []
-    for group in groups:
+    for number, group in enumerate(groups):
         shape = replace(SHAPES[board, group[0].link], by_itself=pages is None)
         try:
-            parts.append(_in_one_system(group, shape, inject, tell, pages))
+            with _folder(keep, number) as folder:
+                parts.append(_in_one_system(folder, group, shape, inject, tell, pages))
         except RunFailed as error:
             if len(groups) == 1:
                 raise
@@ -84,7 +89,20 @@ def _by_link(scenarios: Sequence[Scenario]) -> list[list[Scenario]]:
     return list(groups.values())
 
 
+@contextlib.contextmanager
+def _folder(keep: Path | None, number: int) -> Iterator[Path]:
+    """An empty one. FileExistsError: something was kept there."""
+    if keep is None:
+        with tempfile.TemporaryDirectory(prefix="gameday-") as name:
+            yield Path(name)
+        return
+    folder = keep.absolute() / str(number)
+    folder.mkdir(parents=True, mode=0o700)
+    yield folder
+
+
 def _in_one_system(
+    folder: Path,
     scenarios: Sequence[Scenario],
     shape: GamedayShape,
     inject: bool,
@@ -94,31 +112,30 @@ def _in_one_system(
     begin = time.monotonic()
     failures: list[str] = []
     outcomes: list[Outcome] = []
-    with tempfile.TemporaryDirectory(prefix="gameday-") as name:
-        files = write_files(Path(name), shape, kmes=True)
-        tell("two relays, Alice, Bob and both KMEs start")
-        with running_system(files) as system:
-            tell("both watches learn what is usual")
-            system.learn(_LEARN_S)
-            if pages is not None:
-                system.operator = Operator(system, pages, tell)
-                scenarios = [by_runbook(scenario) for scenario in scenarios]
-            for scenario in scenarios:
-                outcomes.append(run_scenario(scenario, system, tell, inject=inject))
-                tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")
-            delivered = None
-            # People may have revoked some.
-            least = _keys_of(system.ledger()) if pages is None else 1
-            try:
-                failures += _all_taken(system)
-                delivered = deliver_everything(files, least)
-            except RunFailed as error:
-                failures.append(str(error))
-            if delivered is not None:
-                most = _keys_of(system.ledger())
-                failures += wrong_with(delivered, least, most)
-            timeline = Timeline(RELAYS, system.samples, _blocks(system))
-            link_s = system.look().link_s
+    files = write_files(folder, shape, kmes=True)
+    tell("two relays, Alice, Bob and both KMEs start")
+    with running_system(files) as system:
+        tell("both watches learn what is usual")
+        system.learn(_LEARN_S)
+        if pages is not None:
+            system.operator = Operator(system, pages, tell)
+            scenarios = [by_runbook(scenario) for scenario in scenarios]
+        for scenario in scenarios:
+            outcomes.append(run_scenario(scenario, system, tell, inject=inject))
+            tell(f"{scenario.name}: {'passed' if outcomes[-1].passed else 'FAILED'}")
+        delivered = None
+        # People may have revoked some.
+        least = _keys_of(system.ledger()) if pages is None else 1
+        try:
+            failures += _all_taken(system)
+            delivered = deliver_everything(files, least)
+        except RunFailed as error:
+            failures.append(str(error))
+        if delivered is not None:
+            most = _keys_of(system.ledger())
+            failures += wrong_with(delivered, least, most)
+        timeline = Timeline(RELAYS, system.samples, _blocks(system))
+        link_s = system.look().link_s
     wall_s = time.monotonic() - begin
     return GamedayReport(
         shape.board, outcomes, wall_s, link_s, timeline, delivered, failures=failures

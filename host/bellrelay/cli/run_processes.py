@@ -26,8 +26,8 @@ def bellrelay_command(verb: str, config: Path, *options: str) -> list[str]:
 
 @contextlib.contextmanager
 def process(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[str]]:
-    """A process, with what it says on stderr in a file; killed at the end if it still runs."""
-    with log.open("w") as stderr:
+    """A process, what it says on stderr added to a file; killed at the end if it still runs."""
+    with log.open("a") as stderr:
         started = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=stderr, text=True
         )

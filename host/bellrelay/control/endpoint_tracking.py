@@ -98,8 +98,8 @@ class EndpointTracking:
     def _work(self, events: list[tuple[str, Event]]) -> None:
         self._go_to(self._daemon.relays.active)
         for relay_id, event in events:
-            if relay_id != self._active:
-                # No light of ours is there.
+            if relay_id != self._active and event.kind != "slot-clock":
+                # No light of ours is there; whether its clock holds must be known once there is.
                 continue
             try:
                 self._tracking(relay_id).take(event)
@@ -132,7 +132,7 @@ class EndpointTracking:
             source = TrackingSource(self._schedule, self._opener(relay_id), hold)
             position = self._positions.at(relay_id)
             self._relays[relay_id] = SourceTracking(self._settings, source, position)
-            if not self._cannot:
+            if not self._cannot and relay_id == self._active:
                 # A sender that was switched off has forgotten where it stood.
                 self._order(self._relays[relay_id], position.delay_ps)
         return self._relays[relay_id]

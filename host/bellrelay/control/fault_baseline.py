@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bellrelay.distill.ladder import MU, NU, O
 
-from .fault_observation import BlockReading, Measured, Observation
+from .fault_observation import PARTIES, BlockReading, Measured, Observation
 
 __all__ = [
     "UNKNOWN",
@@ -102,7 +102,7 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
     Raises
     ------
     NotEnoughData
-        No relay, no announcements, or no block with events.
+        No relay, no announcements, no block with events, or no light where it is looked for.
     """
     readings = [
         (o.span_s if o.relay.span_s is None else o.relay.span_s, o.relay)
@@ -127,6 +127,11 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
     sifted = sum(b.sifted for b in blocks)
     if not x_events(n) or not n[:, MU].sum() or not n[MU].sum():
         raise NotEnoughData("no blocks with events in X")
+    light = [_mean(r.light[arm] for r in relays) for arm in (0, 1)]
+    for arm, name in enumerate(PARTIES):
+        # A slot clock that is not locked yet keeps it from being measured: a cut would be missed.
+        if light[arm] is None and any(r.tracked[arm] for r in relays):
+            raise NotEnoughData(f"light of {name}'s arm is not measured yet")
     shares = [decoy_events(n, party) for party in (0, 1)]
     return Baseline(
         clicks_per_s=tuple(c / span_s for c in clicks),
@@ -140,7 +145,7 @@ def measure_baseline(observations: Sequence[Observation]) -> Baseline:
         error_x=x_events(m) / x_events(n),
         vacuum_share=(shares[0][0] / int(n.sum()), shares[1][0] / int(n.sum())),
         decoy_share=(shares[0][1] / shares[0][2], shares[1][1] / shares[1][2]),
-        light=(_mean(r.light[0] for r in relays), _mean(r.light[1] for r in relays)),
+        light=(light[0], light[1]),
         width_ps=_mean(r.width_ps for r in relays),
         visibility=_mean(r.visibility for r in relays),
         sifted=sifted,

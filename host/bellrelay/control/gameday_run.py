@@ -439,7 +439,9 @@ class _Run:
             return None
         settled_s = self._system.settled_s
         watched = all(_watches(sight, role, settled_s) for role in ROLES)
-        return {"blocks": step.keys} if watched else None
+        # Where a slot clock does not hold yet, nobody looks at arms.
+        clock = sight.relays.get(sight.active, {}).get("tracking") or {}
+        return {"blocks": step.keys} if watched and clock.get("locked", True) else None
 
     def _cleared(self, sight: Sight) -> dict[str, Any] | None:
         """No fault of the link by the active relay; of relays that wait, none is asked."""

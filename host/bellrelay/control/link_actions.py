@@ -40,7 +40,7 @@ _AT_MOST: dict[Action, tuple[int, float]] = {
 """So often in so many seconds: what does not help must not become a fault of its own."""
 _SHARE, _LEAST_SHARE = 0.5, 1.0 / 16.0
 _STEP_DB, _MOST_DB = 3.0, 9.0
-_HOLD_S, _LONGEST_HOLD_S = 30.0, 3600.0
+_LONGEST_HOLD_S = 3600.0
 _FORGIVEN_S = 3600.0
 _AGAIN_S = 60.0
 
@@ -109,6 +109,8 @@ class LinkActions:
         Do it.
     tell
         Called with what became of an order, once it is known.
+    hold_s
+        What was asked of the sender is taken back so long after its fault is over.
     clock
         Seconds that never go back.
     """
@@ -119,12 +121,14 @@ class LinkActions:
         allowed: WatchActions,
         hands: Hands,
         tell: Callable[[Outcome], None],
+        hold_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._role = role
         self._allowed = allowed
         self._hands = hands
         self._tell = tell
+        self._hold_s = hold_s
         self._clock = clock
         self._done: dict[Action, deque[float]] = {action: deque() for action in Action}
         self._in_force: dict[Action, _InForce] = {}
@@ -264,7 +268,7 @@ class LinkActions:
                 times = self._returned.setdefault(key, deque())
                 while times and now - times[0] > _FORGIVEN_S:
                     times.popleft()
-                in_force.due_s = now + min(_HOLD_S * 2.0 ** len(times), _LONGEST_HOLD_S)
+                in_force.due_s = now + min(self._hold_s * 2.0 ** len(times), _LONGEST_HOLD_S)
 
     def again(self, fault: str, subject: str) -> None:
         """A fault is there (again): what stands against it stays."""
@@ -292,7 +296,7 @@ class LinkActions:
         if self._in_force.get(action) is in_force:
             del self._in_force[action]
         times, now = self._returned.setdefault(in_force.key, deque()), self._clock()
-        if not times or now - times[-1] >= _HOLD_S:
+        if not times or now - times[-1] >= self._hold_s:
             times.append(now)
         return done
 

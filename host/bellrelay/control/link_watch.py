@@ -88,7 +88,11 @@ class LinkWatch:
         """Watch, until it is cancelled. A round that fails is logged, and ends nothing."""
         hands = DaemonHands(daemon, self._config, self._relay_status, self.evidence)
         self._actions = LinkActions(
-            self._config.role, self._settings.actions, hands, self._became_of
+            self._config.role,
+            self._settings.actions,
+            hands,
+            self._became_of,
+            self._settings.hold_s,
         )
         self._services = Watch(UNKNOWN, self._actions)
         file = None if self._settings.baseline is None else BaselineFile(self._settings.baseline)

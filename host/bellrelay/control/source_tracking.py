@@ -120,6 +120,8 @@ class SourceTracking:
         self.light: SourceLight | None = None
         self.delays: SourceDelays | None = None
         self._centres = tuple(settings.centres_ps)
+        # Until it says that it is not: a relay that has said so long ago says it no more.
+        self._relay_locked = True
         self._begin()
 
     def _begin(self) -> None:
@@ -142,8 +144,6 @@ class SourceTracking:
         )
         self.now_s = p.at_s
         self._calibrating_to_s = p.at_s
-        # Until it says that it is not: a relay that has said so long ago says it no more.
-        self._relay_locked = True
         # By setting, since the intensities are as they are: slots, and clicks in them.
         self._sent: NDArray[np.float64] = np.empty(0)
         self._by_setting = np.zeros((2, 0), np.int64)
@@ -166,6 +166,7 @@ class SourceTracking:
                 return
             # Slots begin anew, and the relay's clock may stand elsewhere; the sender stays.
             self.position = SenderPosition(self.servo.delay_ps, event.acquisition)
+            self._relay_locked = True
             self._begin()
         if event.kind == "heartbeat":
             cut = event.values.get("cut_slot")
@@ -211,7 +212,7 @@ class SourceTracking:
         self.position = SenderPosition(delay_ps, self.position.acquisition, self.now_s)
 
     def restart(self) -> None:
-        """Forget what was measured; the sender stays where it is."""
+        """Forget what was measured; the sender stays where it is, and the relay's clock as well."""
         self.position = SenderPosition(self.servo.delay_ps, self.position.acquisition, self.now_s)
         self._begin()
 

@@ -522,6 +522,11 @@ class WatchSettings(Model):
         default=10.0,
         description="after light was directed to a relay: so long its counts are not believed",
     )
+    hold_s: Annotated[float, between(1.0, 3600.0, "s")] = Field(
+        default=30.0,
+        description="after a fault is over, what was asked of the sender against it stands for so "
+        "long; longer each time that it comes back",
+    )
     laser: LaserSettings | None = None
     actions: WatchActions = WatchActions()
     recalibrate: tuple[str, ...] = Field(
