@@ -14,10 +14,14 @@ LABELS = {"link": "alice-1--bob-1", "endpoint": "alice-1", "state": "stored", "c
 class Answers(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         asked = urllib.parse.parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
-        ranged = self.path.endswith("query_range")
-        known = "blocks_ended_total" in asked["query"][0] and not ranged
-        found = [{"metric": LABELS, "value": [float(asked["time"][0]), "5"]}] if known else []
-        kind = "matrix" if ranged else "vector"
+        known = "blocks_ended_total" in asked["query"][0]
+        if self.path.endswith("query_range"):
+            kind = "matrix"
+            values = [[float(asked[at][0]), "5"] for at in ("start", "end")]
+            found = [{"metric": LABELS, "values": values}] if known else []
+        else:
+            kind = "vector"
+            found = [{"metric": LABELS, "value": [float(asked["time"][0]), "5"]}] if known else []
         body = json.dumps({"status": "success", "data": {"resultType": kind, "result": found}})
         self.send_response(200)
         self.send_header("Content-Type", "application/json")

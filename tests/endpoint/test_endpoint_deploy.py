@@ -12,10 +12,6 @@ UNIT = ROOT / "deploy" / "systemd" / "bellrelay-endpoint@.service"
 EXAMPLE = ROOT / "deploy" / "endpoint.example.yaml"
 
 
-def test_systemd_finds_no_fault_in_the_endpoint_unit(unit_instance, systemd_passes):
-    systemd_passes(unit_instance(UNIT, "alice"))
-
-
 def test_what_needs_a_person_at_an_endpoint_is_not_tried_again():
     (codes,) = re.findall(r"^RestartPreventExitStatus=(.*)$", UNIT.read_text(), re.M)
     assert [int(c) for c in codes.split()] == [int(ExitCode.USAGE), int(ExitCode.CONFIGURATION)]

@@ -14,10 +14,6 @@ EXAMPLE = ROOT / "deploy" / "kme.example.yaml"
 ENDPOINT = ROOT / "deploy" / "endpoint.example.yaml"
 
 
-def test_systemd_finds_no_fault_in_the_kme_unit(unit_instance, systemd_passes):
-    systemd_passes(unit_instance(UNIT, "alice-1"))
-
-
 def test_what_needs_a_person_at_a_kme_is_not_tried_again():
     (codes,) = re.findall(r"^RestartPreventExitStatus=(.*)$", UNIT.read_text(), re.M)
     assert [int(c) for c in codes.split()] == [int(ExitCode.USAGE), int(ExitCode.CONFIGURATION)]
