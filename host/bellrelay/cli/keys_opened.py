@@ -6,7 +6,6 @@ import contextlib
 import getpass
 import json
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,9 +39,6 @@ ToOption = Annotated[
     str | None,
     typer.Option("--to", help="Key whose making began before this time.", metavar="TIME"),
 ]
-
-
-_CREDENTIALS = re.compile("^/run/credentials/bellrelay-kme@[^/]*/")
 
 
 class AuditOnDemand:
@@ -81,24 +77,10 @@ def load_config(path: Path) -> KmeConfig:
     """The KME's YAML. What systemd hands to the KME as credentials, it hands to us in a place of
     our own (deploy/bellrelay-keys): files below the one are taken from the other. ConfigError.
     """
-    from bellrelay.keys.kme_config import check_kme_config, load_kme_config
+    from bellrelay.keys.kme_config import load_kme_config
+    from bellrelay.service.credentials import with_own_credentials
 
-    config = load_kme_config(path)
-    own = os.environ.get("CREDENTIALS_DIRECTORY")
-    if own is None:
-        return config
-    values = config.model_dump(exclude_unset=True)
-    return check_kme_config(_moved(values, own), config.origin)
-
-
-def _moved(value: Any, own: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _moved(each, own) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_moved(each, own) for each in value]
-    if isinstance(value, Path):
-        return Path(_CREDENTIALS.sub(lambda _: f"{own}/", str(value)))
-    return value
+    return with_own_credentials(load_kme_config(path))
 
 
 @contextlib.contextmanager

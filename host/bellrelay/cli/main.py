@@ -43,6 +43,7 @@ VERBS = (
     Verb("keys", "A KME's keys for operators: list, status, audit, incidents, KEKs, bridges."),
     Verb("board", "Boards on the bench: list, build, flash, probe, selftest."),
     Verb("status", "Who is up, what is wrong, which objectives are kept; a view, reports."),
+    Verb("doctor", "What is right and wrong with a daemon's file, before it is started or after."),
     Verb("calibrate", "Calibration steps of a relay, their records, and what takes them back."),
     Verb("keyrate", "Gains, decoy bounds and key rates of a link, or of a block's counts."),
     Verb("gameday", "Faults are rehearsed on a simulated link, and what is done about them."),

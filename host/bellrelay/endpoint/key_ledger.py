@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bellrelay.service.read_only_sqlite import read_only
+
 __all__ = ["Allowance", "KeyLedger", "Segment"]
 
 _SCHEMA = """
@@ -71,9 +73,17 @@ class KeyLedger:
     """The ledger of one pool; one thread at a time.
 
     Changes go into a :meth:`transaction`; they are on disk when it ends, or not made.
+
+    Parameters
+    ----------
+    look
+        Nothing is written, and no transaction can be begun.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, look: bool = False) -> None:
+        if look:
+            self._db = read_only(path)
+            return
         self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")

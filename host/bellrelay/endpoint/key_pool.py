@@ -45,8 +45,10 @@ __all__ = [
     "KeyPoolDry",
     "KeyPoolError",
     "KeyRefused",
+    "PoolLook",
     "PoolStatus",
     "Reserve",
+    "look_at_pool",
 ]
 
 TAG_KEY_BYTES = 32
@@ -173,12 +175,7 @@ class KeyPool:
         self._send = 0 if role is Role.ALICE else 1
         self._receive = 1 - self._send
         self._drawn = self._taken = self._passed_over = self._refills = 0
-        if not (path / _LEDGER).is_file():
-            raise KeyPoolDamaged(f"{path} is no key pool")
-        require_private_directory(path)
-        self._files = KeyFiles(path)
-        self._files.require_private()
-        require_private_file(path / _LEDGER)
+        self._files = _private_files(path)
         self._lock = _locked(path / _LOCK)
         try:
             self._ledger = KeyLedger(path / _LEDGER)
@@ -410,14 +407,9 @@ class KeyPool:
             )
 
     def _claim(self, role: Role) -> None:
-        if self._ledger.about("format") != _FORMAT:
-            raise KeyPoolDamaged(f"{self._path} is no key pool of this format")
-        owner = self._ledger.about(_OWNER)
-        if owner is None:
+        if not _claimed(self._path, self._ledger, role):
             with self._transaction():
                 self._ledger.set_about(_OWNER, role.value)
-        elif owner != role.value:
-            raise KeyPoolDamaged(f"{self._path} is {owner}'s key pool, not {role.value}'s")
 
     def _recover(self) -> None:
         """Wipe what was spent when a process died, and what no ledger knows."""
@@ -520,6 +512,57 @@ def _number(origin: str) -> int:
 def _require_count(n_bytes: int) -> None:
     if not 0 < n_bytes <= MAX_SEGMENT_BYTES:
         raise ValueError(f"{n_bytes} bytes of key cannot be asked for")
+
+
+@dataclass(frozen=True)
+class PoolLook:
+    """What a look from outside shows, in bytes: what may still be spent on our tags and theirs."""
+
+    send_left: int
+    receive_left: int
+
+
+def look_at_pool(path: Path, role: Role) -> PoolLook:
+    """How full a pool is, whether somebody uses it or not; nothing is claimed, wiped or changed.
+
+    Raises
+    ------
+    KeyPoolDamaged
+        It is no pool of this role, or cannot be read.
+    UnsafeMode
+        Others could read it.
+    """
+    _private_files(path)
+    try:
+        ledger = KeyLedger(path / _LEDGER, look=True)
+        try:
+            _claimed(path, ledger, role)
+            return PoolLook(ledger.left_to_draw(), ledger.left_to_take())
+        finally:
+            ledger.close()
+    except sqlite3.Error as error:
+        raise KeyPoolDamaged(f"{path}: {error}") from None
+
+
+def _private_files(path: Path) -> KeyFiles:
+    """What is in the directory of a pool. KeyPoolDamaged: it is none; UnsafeMode."""
+    if not (path / _LEDGER).is_file():
+        raise KeyPoolDamaged(f"{path} is no key pool")
+    require_private_directory(path)
+    files = KeyFiles(path)
+    files.require_private()
+    require_private_file(path / _LEDGER)
+    return files
+
+
+def _claimed(path: Path, ledger: KeyLedger, role: Role) -> bool:
+    """Whether it is this role's already; no: nobody's yet. KeyPoolDamaged: another's."""
+    if ledger.about("format") != _FORMAT:
+        raise KeyPoolDamaged(f"{path} is no key pool of this format")
+    owner = ledger.about(_OWNER)
+    if owner not in (None, role.value):
+        raise KeyPoolDamaged(f"{path} is {owner}'s key pool, not {role.value}'s")
+    return owner is not None
 
 
 def _locked(path: Path) -> int:

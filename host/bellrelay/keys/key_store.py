@@ -135,13 +135,8 @@ class KeyStore:
 
     def _claim(self, transaction: Transaction) -> None:
         connection = transaction.connection
-        wanted = {
-            "kme_id": self.kme_id,
-            "schema": str(schema.SCHEMA_VERSION),
-            "unit_bits": str(self.settings.unit_bits),
-        }
         found = {row.name: row.value for row in connection.execute(select(schema.about))}
-        for name, value in wanted.items():
+        for name, value in schema.about_store(self.kme_id, self.settings.unit_bits).items():
             if name not in found:
                 connection.execute(insert(schema.about).values(name=name, value=value))
             elif found[name] != value:

@@ -14,10 +14,10 @@ from sqlalchemy import Connection, insert, select
 from . import schema
 from .audit_record import AuditEvent
 from .database import Transaction
-from .sealing import Keyring, SealBroken
+from .sealing import Keyring, SealBroken, Sealer
 from .store_errors import StoreError
 
-__all__ = ["KekUse", "kek_use", "know_keks"]
+__all__ = ["KekUse", "kek_use", "know_keks", "require_known"]
 
 _TEXT = b"bellrelay: this KEK is the one that it was"
 _AAD = b"bellrelay kek 1"
@@ -47,10 +47,7 @@ def know_keks(transaction: Transaction, keyring: Keyring) -> None:
     for sealer in keyring:
         row = rows.get(sealer.kek_id)
         if row is not None:
-            try:
-                sealer.unseal(bytes(row.known), _AAD)
-            except SealBroken:
-                raise StoreError(f"{sealer.kek_id}: not the KEK that it was") from None
+            require_known(sealer, bytes(row.known))
         elif sealer.kek_id == keyring.kek_id:
             connection.execute(
                 insert(schema.kek).values(
@@ -61,6 +58,22 @@ def know_keks(transaction: Transaction, keyring: Keyring) -> None:
                 )
             )
             transaction.events.append(AuditEvent("kek-used", "system", f"kek:{sealer.kek_id}"))
+
+
+def require_known(sealer: Sealer, known: bytes) -> None:
+    """Whether a KEK opens what it sealed when the store first met it.
+
+    Raises
+    ------
+    StoreError
+        It is not what it was.
+    SealerUnavailable
+        It cannot be used.
+    """
+    try:
+        sealer.unseal(known, _AAD)
+    except SealBroken:
+        raise StoreError(f"{sealer.kek_id}: not the KEK that it was") from None
 
 
 def kek_use(connection: Connection, kek_id: str) -> KekUse:

@@ -24,6 +24,7 @@ from sqlalchemy import (
 __all__ = [
     "SCHEMA_VERSION",
     "about",
+    "about_store",
     "block",
     "kek",
     "key",
@@ -42,7 +43,7 @@ metadata = MetaData()
 about = Table(
     "about", metadata, Column("name", Text, primary_key=True), Column("value", Text, nullable=False)
 )
-"""``kme_id``, ``schema``, ``unit_bits``."""
+"""``kme_id``, ``schema``, ``unit_bits``: see :func:`about_store`."""
 
 writer = Table(
     "writer",
@@ -160,3 +161,8 @@ kek = Table(
 )
 """sealed : how many blobs were made under it. known : one of a known text, that tells whether a KEK
 is still the one that it was, before its blobs count as broken."""
+
+
+def about_store(kme_id: str, unit_bits: int) -> dict[str, str]:
+    """Rows of ``about`` in a store of this version: one with others is not used."""
+    return {"kme_id": kme_id, "schema": str(SCHEMA_VERSION), "unit_bits": str(unit_bits)}

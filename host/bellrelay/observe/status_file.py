@@ -16,7 +16,15 @@ from bellrelay.settings.load import check, load, read_values
 from bellrelay.settings.model import ConfigError, FileModel, Model, Name, allowed, between
 from bellrelay.settings.model import is_loopback as _is_loopback
 
-__all__ = ["Kind", "PrometheusAddress", "StatusFile", "load_status_files", "trust"]
+__all__ = [
+    "Kind",
+    "PrometheusAddress",
+    "StatusFile",
+    "daemon_of",
+    "health_url",
+    "load_status_files",
+    "trust",
+]
 
 _LOCAL = re.compile(r"^(localhost|127(\.\d{1,3}){3}|::1)$")
 
@@ -110,7 +118,7 @@ def load_status_files(paths: Sequence[Path]) -> StatusFile:
     ConfigError
         One is missing, no YAML, or wrong; a daemon's names no health address; two differ.
     """
-    if len(paths) == 1 and _daemon_of(paths[0]) is None:
+    if len(paths) == 1 and daemon_of(paths[0]) is None:
         return load(StatusFile, paths[0])
     values: dict[str, Any] = {}
     for path in paths:
@@ -122,14 +130,14 @@ def load_status_files(paths: Sequence[Path]) -> StatusFile:
     return check(StatusFile, values, ", ".join(map(str, paths)))
 
 
-def _daemon_of(path: Path) -> tuple[Kind, str] | None:
+def daemon_of(path: Path) -> tuple[Kind, str] | None:
     """Whose own file this is; None if it is a status file."""
     values = read_values(path)
     return next(((kind, str(values[key])) for key, kind in _ID_OF.items() if key in values), None)
 
 
 def _values_of(path: Path) -> dict[str, Any]:
-    daemon = _daemon_of(path)
+    daemon = daemon_of(path)
     if daemon is None:
         return load(StatusFile, path).model_dump(exclude_unset=True)
     kind, name = daemon
@@ -139,12 +147,18 @@ def _values_of(path: Path) -> dict[str, Any]:
     host, _, port = str(listen or "").rpartition(":")
     if not host or not port.isdigit():
         raise ConfigError([f"{path}: health.listen: {listen!r}; allowed: HOST:PORT, to be asked"])
-    # Who listens everywhere is asked at home.
-    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
-    own = {_GROUP_OF[kind]: {name: f"http://{host}:{port}"}}
-    if not _is_loopback(f"{host}:{port}"):
+    url = health_url(str(listen))
+    own = {_GROUP_OF[kind]: {name: url}}
+    if not _is_loopback(url.removeprefix("http://")):
         own |= {"plain_http": True}  # type: ignore[dict-item]
     return own
+
+
+def health_url(listen: str) -> str:
+    """Where a daemon with this ``health.listen`` is asked; who listens everywhere, at home."""
+    host, _, port = listen.rpartition(":")
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)
+    return f"http://{host}:{port}"
 
 
 def trust(ca: Path | None, key: str, file: StatusFile) -> ssl.SSLContext | None:
