@@ -55,6 +55,14 @@ def test_five_ppm_are_pulled_in_and_the_rate_is_known():
     assert servo.lock.state == "locked"
 
 
+@pytest.mark.parametrize(("settle_s", "beats", "most_ps"), [(0.1, 8, 200.0), (3.0, 20, 500.0)])
+def test_a_phase_that_is_far_off_dies_out_no_slower_than_a_near_one(settle_s, beats, most_ps):
+    servo, clock = SlotServo(SlotServoSettings(settle_s=settle_s), CLOCK_PS), Clock(0.0)
+    run(servo, clock, 40)
+    clock.phase_ps += 1000.0
+    assert abs(run(servo, clock, beats)[-1]) < most_ps
+
+
 def test_writes_that_do_not_reach_the_board_are_taken_back():
     """Two of three are lost; the loop still ends where it belongs, and refuses no measurement."""
     servo, clock = SlotServo(SlotServoSettings(settle_s=0.5), CLOCK_PS), Clock(5.0)

@@ -40,9 +40,9 @@ class SlotServoSettings:
     """Of the relay's loop.
 
     limit_ppm: largest trim. settle_s: time constant with which a phase dies out. pull_in_s: the
-    same while the phase is further off than a locked loop's. clock_ppm: what the clocks may differ
-    by at the start, one standard deviation. noise: of the phase, clocks and fibres together. lock:
-    when it counts as locked.
+    longest while the phase is further off than a locked loop's. clock_ppm: what the clocks may
+    differ by at the start, one standard deviation. noise: of the phase, clocks and fibres together.
+    lock: when it counts as locked.
     """
 
     limit_ppm: float = 50.0
@@ -139,7 +139,7 @@ class SlotServo:
         passed, self._decided = self._now - self._decided, self._now
         far = abs(self.filter.phase_ps) > s.lock.within_ps
         # A loop that is decided on rarely must not be quicker than it looks.
-        settle = max(s.pull_in_s if far else s.settle_s, 2.0 * passed)
+        settle = max(min(s.pull_in_s, s.settle_s) if far else s.settle_s, 2.0 * passed)
         limit = s.limit_ppm * PPM_PS_PER_S
         before = trim_rate(self.trim, self._clock_period_ps)
         wanted = before - self.filter.rate_ps_per_s - self.filter.phase_ps / settle
