@@ -6,9 +6,9 @@ On loopback, each party in a process of its own: nats-server, the relay (its log
 the daemon has them) and four endpoints (subscription and block collector, as the daemon has them).
 First the broker alone is measured with the raw client: messages that it stores and acknowledges per
 second, one by one and with many under way, and what a consumer takes. Then the relay's log is
-published, for messages of several sizes, as it grows: all that is asked for is that all four
-endpoints have collected every block. Last, what the rate of a day is like: the time from the log to
-the last endpoint at a million announcements per second.
+published, for several values of `nats.batch_kib`, as it grows: all that is asked for is that all
+four endpoints have collected every block. A message has whole records of the log, so small ones are
+as large as those.
 
 Where time goes is CPU seconds of every process. The announcements are those of a bright link: a
 record in 20 slots.
@@ -46,7 +46,6 @@ BLOCK = 20_000_000
 PIECE = 10_000
 STEP = 20
 SIZES_KIB = (4, 16, 64, 256, 832)
-TARGET = 1e6
 _PAGES = os.sysconf("SC_CLK_TCK")
 
 
@@ -82,6 +81,16 @@ class Server:
     def stop(self) -> None:
         self.process.terminate()
         self.process.wait()
+
+
+async def stored(server: Server) -> tuple[int, int]:
+    """Messages in the stream, and their bytes."""
+    import nats
+
+    client = await nats.connect(f"nats://127.0.0.1:{server.port}")
+    state = (await client.jsm().stream_info("bench")).state
+    await client.close()
+    return state.messages, state.bytes
 
 
 async def fresh(server: Server) -> None:
@@ -130,16 +139,12 @@ async def raw_rates(server: Server, size: int, seconds: float) -> tuple[float, f
 # ------------------------------------------------------------------------------- the parties
 
 
-def relay_process(
-    folder: Path, settings: NatsSettings, seconds: float, rate: float, pipe: Connection
-) -> None:
-    """Appends for so long, at this rate or (0) as fast as the broker takes it; then tells."""
-    asyncio.run(_relay(folder, settings, seconds, rate, pipe))
+def relay_process(folder: Path, settings: NatsSettings, seconds: float, pipe: Connection) -> None:
+    """Appends for so long, as fast as the broker takes it; then tells."""
+    asyncio.run(_relay(folder, settings, seconds, pipe))
 
 
-async def _relay(
-    folder: Path, settings: NatsSettings, seconds: float, rate: float, pipe: Connection
-) -> None:
+async def _relay(folder: Path, settings: NatsSettings, seconds: float, pipe: Connection) -> None:
     log = AnnouncementLog(folder / "log", retention_bytes=16 << 30)
     log.append_event(1, {"kind": "start"})
     log.sync()
@@ -152,15 +157,11 @@ async def _relay(
     said, append_s = 0, 0.0
     begun, cpu = time.time(), own_cpu()
     while time.time() - begun < seconds:
-        # At most a few full messages ahead of the broker; or as the clock says.
-        while (
-            log.durable_sequence - publisher.sequence > 4_000_000
-            if not rate
-            else said > rate * (time.time() - begun)
-        ):
+        # At most a few full messages ahead of the broker.
+        while log.durable_sequence - publisher.sequence > 4_000_000:
             await asyncio.sleep(0.001)
         before = time.thread_time()
-        for _ in range(10 if not rate else 1):
+        for _ in range(10):
             log.append_announcements(1, steps + np.uint64(said * STEP), outcome)
             said += PIECE
         log.sync()
@@ -207,14 +208,6 @@ async def _endpoint(settings: NatsSettings, name: str, pipe: Connection) -> None
         "charlie",
         BLOCK,
     )
-    late: list[float] = []
-
-    def heard(_relay: str, event: object) -> None:
-        said = getattr(event, "values", {}).get("utc_ns")
-        if said is not None:
-            late.append(time.time() - said / 1e9)
-
-    follower.take_event = heard
     task = asyncio.ensure_future(follower.run(sink))
     while not follower.connected:
         await asyncio.sleep(0.001)
@@ -229,9 +222,7 @@ async def _endpoint(settings: NatsSettings, name: str, pipe: Connection) -> None
     task.cancel()
 
 
-def carried(
-    server: Server, folder: Path, seconds: float, rate: float, kib: int
-) -> dict[str, float]:
+def carried(server: Server, folder: Path, seconds: float, kib: int) -> dict[str, float]:
     """One run from log to four collectors."""
     asyncio.run(fresh(server))
     settings = server.settings(batch_kib=kib)
@@ -241,7 +232,7 @@ def carried(
         for number in range(ENDPOINTS + 1):
             ours, theirs = context.Pipe()
             if number == 0:
-                arguments = (Path(name), settings, seconds, rate, theirs)
+                arguments = (Path(name), settings, seconds, theirs)
                 process = context.Process(target=relay_process, args=arguments)
             else:
                 arguments = (settings, f"endpoint-{number}", theirs)
@@ -258,6 +249,7 @@ def carried(
             pipe.send(said)
         ends = [pipe.recv() for pipe in pipes[1:]]
         server_cpu = cpu_of(server.process.pid) - server_cpu
+        messages, size = asyncio.run(stored(server))
         pipes[0].send("end")
         for process in processes:
             process.join()
@@ -266,6 +258,7 @@ def carried(
     return {
         "rate": said / wall,
         "messages": published / wall,
+        "kib": size / messages / 1024,
         "wall": wall,
         "said": said,
         "server": server_cpu,
@@ -291,11 +284,11 @@ def main() -> None:
                     f"one, {many:8.0f} with 64 under way, {read:8.0f} read"
                 )
             for kib in SIZES_KIB:
-                r = carried(server, folder, seconds, 0, kib)
+                r = carried(server, folder, seconds, kib)
                 per = r["said"] / 1e6
                 print(
                     f"1 relay, {ENDPOINTS} endpoints, {kib:3d} KiB: {r['rate'] / 1e6:6.2f} million "
-                    f"announcements/s in {r['messages']:5.0f} messages/s: "
+                    f"announcements/s in {r['messages']:5.0f} messages/s of {r['kib']:4.0f} KiB: "
                     f"{r['rate'] / raw[4 << 10]:6.0f} for each message that it stores alone; "
                     f"CPU s per million: log {r['log'] / per:.3f}, relay {r['relay'] / per:.3f}, "
                     f"broker {r['server'] / per:.3f}, each endpoint {r['endpoint'] / per:.3f}"
