@@ -12,7 +12,7 @@ import typer
 
 from bellrelay.cli.main import VERBS, build_app
 
-__all__ = ["calls_of", "complaint", "shell_lines"]
+__all__ = ["calls_of", "calls_told_of", "complaint", "shell_lines"]
 
 _SHELLS = ("sh", "bash", "shell", "console")
 _FENCE = re.compile(r"^ *```(\w*)")
@@ -68,6 +68,15 @@ def calls_of(line: str) -> list[list[str]]:
             inside = True
         before = word
     return calls
+
+
+def calls_told_of(text: str) -> list[list[str]]:
+    """Calls that a page's prose names, as `bellrelay VERB ...`; none with alternatives in it."""
+    prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"`bellrelay ([a-z][^`|]*)`", prose)
+    told = [shlex.split(" ".join(each.split())) for each in found if "..." not in each]
+    # `bellrelay trace, block` is what a hash is of.
+    return [words for words in told if words[0].isalpha()]
 
 
 @cache

@@ -15,7 +15,7 @@ __all__ = ["reference_page"]
 
 _HEAD = """# Configuration of a KME
 
-`bellrelay kme --config FILE.yaml` and `bellrelay keys --config FILE.yaml` read these keys. An
+`bellrelay kme --config FILE.yaml` and `bellrelay keys ... --config FILE.yaml` read these keys. An
 unknown key is an error, so is a value out of range: the line names file, key, value and what is
 allowed. An [example](../../deploy/kme.example.yaml) has most of them.
 
