@@ -17,7 +17,8 @@ Printed: blocks per second in one thread here, with one worker, with two, and th
 medians; CPU time per block of this process (which seals, carries and opens, and computes tags of
 verification as the endpoint does), of the scheduler and of the workers; and what a call takes that
 does nothing. Two cores have at most two seconds of CPU in a second: two workers cannot be twice one
-where this process and the scheduler use a share of them, or where the cores share more than memory.
+where this process and the scheduler use a share of them, or others do. How many cores others used
+is printed of every turn: where that is not next to none, the ratio is of less than two cores.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -70,10 +71,11 @@ class Sifted:
 
 @dataclass
 class Turn:
-    """Blocks per second, and CPU seconds per block by who used them."""
+    """Blocks per second, CPU seconds per block by who used them, and cores that others used."""
 
     rate: float
-    cpu_s: dict[str, float] = field(default_factory=dict)
+    cpu_s: dict[str, float]
+    others: float
 
 
 def counts():
@@ -128,6 +130,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def machine_cpu_s() -> float:
+    """That all processes of the machine have used so far, and other machines on the same cores."""
+    fields = Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]
+    user, nice, system, _idle, _iowait, *rest = map(int, fields)
+    return (user + nice + system + sum(rest)) / TICKS_PER_S
+
+
 def take_turn(work: Callable[[int], None], at_once: int, blocks: int, cluster=None) -> Turn:
     """So many blocks, counted between two moments at which `at_once` of them are in work."""
     ends: list[float] = []
@@ -137,6 +146,7 @@ def take_turn(work: Callable[[int], None], at_once: int, blocks: int, cluster=No
 
     def look() -> dict[str, float]:
         by = {"here": time.process_time(), "scheduler": 0.0, "workers": 0.0}
+        by["machine"] = machine_cpu_s()
         for name, process in ({} if cluster is None else cluster.processes).items():
             by["scheduler" if name == "scheduler" else "workers"] += cpu_s(process.pid)
         return by
@@ -157,7 +167,9 @@ def take_turn(work: Callable[[int], None], at_once: int, blocks: int, cluster=No
         for each in [pool.submit(run) for _ in range(at_once)]:
             each.result()
     took = ends[at_once + blocks - 1] - ends[at_once - 1]
-    return Turn(blocks / took, {who: (used[1][who] - used[0][who]) / blocks for who in used[0]})
+    cpu = {who: used[1][who] - used[0][who] for who in used[0]}
+    others = cpu.pop("machine") - sum(cpu.values())
+    return Turn(blocks / took, {who: each / blocks for who, each in cpu.items()}, others / took)
 
 
 def idle_call_s(executor: Executor, calls: int = 100) -> float:
@@ -222,8 +234,11 @@ def main() -> None:
             + ", ".join(f"{who} {ms:.0f} ms" for who, ms in by.items())
         )
     print(f"{most} workers : 1 worker = {rate[most] / rate[1]:.2f}   (1.8 wanted on two cores)")
-    each = [t.rate / o.rate for o, t in zip(turns[1], turns[most], strict=True)]
-    print("turn by turn: " + ", ".join(f"{ratio:.2f}" for ratio in each))
+    for one, more in zip(turns[1], turns[most], strict=True):
+        print(
+            f"    {more.rate / one.rate:.2f} in a turn in which others used "
+            f"{one.others:.2f} cores beside 1 worker, {more.others:.2f} beside {most}"
+        )
     print(f"1 worker : here = {rate[1] / rate[0]:.2f}")
     print(f"a call that does nothing takes {call_ms:.1f} ms")
     print(f"calls: {done}")
