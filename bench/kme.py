@@ -111,7 +111,8 @@ def main() -> None:
         print(f"a page written and synced on this disk: {disk_ms(folder):.2f} ms")
         kmes = stack.enter_context(running_kmes(folder, blocks))
         ports = [kme.port for kme in kmes]
-        bare = started(stack, [sys.executable, __file__, "--bare", str(folder)]).port
+        (bare_server,) = started(stack, [sys.executable, __file__, "--bare", str(folder)])
+        bare = bare_server.port
         head = f"{'clients':>7} {'':<12}{'1/s':>8}{'p50 ms':>9}{'p99 ms':>9}{'p99 to bare':>13}"
         print(head)
         for clients in numbers:

@@ -1,6 +1,6 @@
 """Two KMEs on this machine, filled with key, and applications that ask them.
 
-`bench/kme.py`, `bellrelay network measure` and `bellrelay network load` run them: SQLite stores,
+`bench/kme.py`, `bellrelay network measure`, `burst` and `cold-start` run them: SQLite stores,
 sealed keys and audit logs on this disk, with every step durable before the next, certificates on
 both sides of every connection.
 """
@@ -115,23 +115,30 @@ class Times:
         return len(self.of[kind]) / self.seconds
 
 
+async def key_on_both_sides(
+    master: SaeConnection, slave: SaeConnection, names: tuple[str, str], times: Times
+) -> None:
+    """Get key, and the same key by its ID at the other KME."""
+    begun = time.perf_counter()
+    given = await master.ask("GET", f"/api/v1/keys/{names[1]}/enc_keys")
+    if given.code != 200:
+        raise RuntimeError(given.body.decode())
+    times.add("get key", begun)
+    (key,) = json.loads(given.body)["keys"]
+    begun = time.perf_counter()
+    path = f"/api/v1/keys/{names[0]}/dec_keys?key_ID={key['key_ID']}"
+    same = await slave.ask("GET", path)
+    if same.code != 200 or json.loads(same.body)["keys"] != [key]:
+        raise RuntimeError("the other side's key differs")
+    times.add("by key ID", begun)
+
+
 async def sae_client(
     master: SaeConnection, slave: SaeConnection, names: tuple[str, str], times: Times, end: float
 ) -> None:
     """A key on both sides, one after the other."""
     while time.perf_counter() < end:
-        begun = time.perf_counter()
-        given = await master.ask("GET", f"/api/v1/keys/{names[1]}/enc_keys")
-        if given.code != 200:
-            raise RuntimeError(given.body.decode())
-        times.add("get key", begun)
-        (key,) = json.loads(given.body)["keys"]
-        begun = time.perf_counter()
-        path = f"/api/v1/keys/{names[0]}/dec_keys?key_ID={key['key_ID']}"
-        same = await slave.ask("GET", path)
-        if same.code != 200 or json.loads(same.body)["keys"] != [key]:
-            raise RuntimeError("the other side's key differs")
-        times.add("by key ID", begun)
+        await key_on_both_sides(master, slave, names, times)
 
 
 async def opened(connections: list[SaeConnection]) -> None:
@@ -186,29 +193,46 @@ class Started:
     port: int
 
 
-def started(stack: ExitStack, command: list[str]) -> Started:
-    """A server, once it says its port. RuntimeError: it does not."""
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
-    stack.callback(process.wait)
-    stack.callback(process.kill)
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    if not line:
-        raise RuntimeError(f"{' '.join(command)}: did not start")
-    return Started(process.pid, int(json.loads(line)["port"]))
+def started(stack: ExitStack, *commands: list[str]) -> list[Started]:
+    """Servers, once each says its port. RuntimeError: one does not."""
+    processes = []
+    for command in commands:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        processes.append(process)
+    out = []
+    for process, command in zip(processes, commands, strict=True):
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{' '.join(command)}: did not start")
+        out.append(Started(process.pid, int(json.loads(line)["port"])))
+    return out
 
 
-@contextlib.contextmanager
-def running_kmes(folder: Path, blocks: int) -> Iterator[list[Started]]:
-    """Two KMEs in an empty folder, with so many blocks of key in both, in step with each other."""
+def kme_pair_files(folder: Path, blocks: int) -> list[Path]:
+    """Both KMEs' YAML in an empty folder, with all that they name, and so many blocks of key."""
     saes = [sae(site, pair) for site in SITES for pair in range(PAIRS)]
     make_certificates(folder, [*SITES, *saes])
     peer_port = free_port()
     configs = [write_config(folder, site, free_port(), peer_port) for site in SITES]
     fill(configs, blocks)
+    return configs
+
+
+def start_kme_pair(stack: ExitStack, configs: Iterable[Path]) -> list[Started]:
+    """Both of them, side by side."""
     bellrelay = [sys.executable, "-m", "bellrelay", "kme", "--json", "--config"]
+    return started(stack, *([*bellrelay, str(path)] for path in configs))
+
+
+@contextlib.contextmanager
+def running_kmes(folder: Path, blocks: int) -> Iterator[list[Started]]:
+    """Two KMEs in an empty folder, with so many blocks of key in both, in step with each other."""
+    configs = kme_pair_files(folder, blocks)
     with ExitStack() as stack:
-        kmes = [started(stack, [*bellrelay, str(path)]) for path in configs]
+        kmes = start_kme_pair(stack, configs)
         until_running(folder, kmes[0].port)
         yield kmes
 

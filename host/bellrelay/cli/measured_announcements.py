@@ -29,13 +29,21 @@ from bellrelay.relay.config import FanOut
 from bellrelay.relay.fanout import FanOutServer
 from bellrelay.service.tls import client_context
 
-__all__ = ["announcement_rates", "per_batch"]
+__all__ = [
+    "SLOTS_APART",
+    "announcement_rates",
+    "computed",
+    "following",
+    "most_memory_mb",
+    "per_batch",
+    "serving",
+]
 
 FEW, MANY = 16, 16_384
 BATCHES = 300
 _PAUSE_S = 0.004
 _CONSUMERS = 4
-_SLOTS_APART = 40
+SLOTS_APART = 40
 _BLOCK_SLOTS = 10**12
 _PATIENCE_S = 120.0
 
@@ -99,31 +107,48 @@ def computed() -> float:
     return used.ru_utime + used.ru_stime
 
 
-async def _relay(own: Path, folder: Path, size: int, told: Any, asked: Any) -> None:
+def most_memory_mb() -> float:
+    """That this process has had at once."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+
+
+@asynccontextmanager
+async def serving(
+    own: Path, certificates: Path
+) -> AsyncIterator[tuple[AnnouncementLog, FanOutServer]]:
+    """A relay's log in a folder, with its start, and the server of it."""
     log = AnnouncementLog(own / "log")
     log.append_event(1, {"kind": "start"})
     log.sync()
-    files = tls_files(folder, "charles")
+    files = tls_files(certificates, "charles")
     tls = {"certificate": files["certificate"], "key": files["key"], "clients_ca": files["ca"]}
     settings = FanOut.model_validate({"listen": "127.0.0.1:0", "tls": tls})
     server = FanOutServer(settings, "charles", log)
     await server.start()
-    told.put(server.port)
-    await asyncio.to_thread(asked.get)
-    outcome = np.ones(max(size, 1), np.uint8)
-    slot = np.arange(max(size, 1), dtype=np.uint64) * np.uint64(_SLOTS_APART)
-    step = np.uint64(max(size, 1) * _SLOTS_APART)
-    before = computed()
-    for number in range(BATCHES):
-        if size:
-            log.append_announcements(1, slot + np.uint64(number) * step, outcome)
-            log.sync()
-            server.grown()
-        await asyncio.sleep(_PAUSE_S)
-    while size and any(c.sequence < log.durable_sequence for c in server.consumers):
-        await asyncio.sleep(_PAUSE_S)
-    told.put(("relay", computed() - before))
-    await asyncio.sleep(_PATIENCE_S)
+    try:
+        yield log, server
+    finally:
+        await server.stop()
+
+
+async def _relay(own: Path, folder: Path, size: int, told: Any, asked: Any) -> None:
+    async with serving(own, folder) as (log, server):
+        told.put(server.port)
+        await asyncio.to_thread(asked.get)
+        outcome = np.ones(max(size, 1), np.uint8)
+        slot = np.arange(max(size, 1), dtype=np.uint64) * np.uint64(SLOTS_APART)
+        step = np.uint64(max(size, 1) * SLOTS_APART)
+        before = computed()
+        for number in range(BATCHES):
+            if size:
+                log.append_announcements(1, slot + np.uint64(number) * step, outcome)
+                log.sync()
+                server.grown()
+            await asyncio.sleep(_PAUSE_S)
+        while size and any(c.sequence < log.durable_sequence for c in server.consumers):
+            await asyncio.sleep(_PAUSE_S)
+        told.put(("relay", computed() - before))
+        await asyncio.sleep(_PATIENCE_S)
 
 
 class _Nowhere:
@@ -140,7 +165,11 @@ class _Nowhere:
         raise RuntimeError(str(breach))
 
 
-async def _follow(folder: Path, port: int, size: int, consumers: int, told: Any) -> None:
+@asynccontextmanager
+async def following(
+    folder: Path, port: int, consumers: int
+) -> AsyncIterator[list[AnnouncementFollower]]:
+    """Endpoints' followers of a relay, once all of them are connected."""
     files = tls_files(folder, "alice")
     context = client_context(Path(files["certificate"]), Path(files["key"]), Path(files["ca"]))
 
@@ -156,6 +185,11 @@ async def _follow(folder: Path, port: int, size: int, consumers: int, told: Any)
         while not all(f.connected for f in followers):
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.5)
+        yield followers
+
+
+async def _follow(folder: Path, port: int, size: int, consumers: int, told: Any) -> None:
+    async with following(folder, port, consumers) as followers:
         told.put("ready")
         before = computed()
         # The start is one record; everything else is what was appended.

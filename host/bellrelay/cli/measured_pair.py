@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from bellrelay.cli.run_certificates import make_certificates, tls_files
+from bellrelay.cli.run_processes import RunFailed
 from bellrelay.distill.amplify import toeplitz_hash
 from bellrelay.distill.ladder import Ladder
 from bellrelay.distill.reconcile.engine import Role, exchange
@@ -248,6 +249,7 @@ async def serve_endpoint(plan: Plan, role: Role, reconcile: str, report: Any) ->
             name,
             time.monotonic() - begin,
             used.ru_utime + used.ru_stime - cpu,
+            used.ru_maxrss / 1024.0,
             [
                 dict(r.record) | {"state": r.state.word, "cause": r.cause}
                 for r in rows
@@ -327,7 +329,8 @@ class Distilled:
     """What a run of two endpoints took.
 
     cpu_s : of each role. wall_s : of both, side by side. records : Alice's, of every block.
-    others_s : processor time that the machine spent on other things meanwhile.
+    others_s : processor time that the machine spent on other things meanwhile. memory_mb : the most
+    of each role. log_bytes : of the relay's log.
     """
 
     plan: Plan
@@ -335,6 +338,8 @@ class Distilled:
     wall_s: float
     records: tuple[Mapping[str, Any], ...]
     others_s: float
+    memory_mb: Mapping[str, float]
+    log_bytes: int
 
     @property
     def sifted(self) -> int:
@@ -349,12 +354,13 @@ def distilled(
 
     Raises
     ------
-    RuntimeError
+    RunFailed
         A block has no key, or the keys differ.
     """
     with tempfile.TemporaryDirectory(prefix="bellrelay-pair-") as name:
         folder = Path(name)
         slots = prepare(folder, announced, blocks)
+        log_bytes = sum(f.stat().st_size for f in (folder / "log").rglob("*") if f.is_file())
         make_certificates(folder, ("alice", "bob"))
         secret = os.urandom(1 << 14)
         for role in Role:
@@ -364,23 +370,25 @@ def distilled(
         with _running(plan, reconcile, queue) as processes:
             for _ in Role:
                 if queue.get(timeout=300)[1] != "ready":
-                    raise RuntimeError("an endpoint is not ready")
+                    raise RunFailed("an endpoint is not ready")
             before = busy_seconds(), sum(cpu_seconds(p.pid or 0) for p in processes)
             (folder / "go").write_text("")
             results = {r[0]: r[1:] for r in (queue.get(timeout=600) for _ in Role)}
             others = busy_seconds() - before[0]
             others -= sum(cpu_seconds(p.pid or 0) for p in processes) - before[1]
-    records = tuple(results["alice"][2])
+    records = tuple(results["alice"][3])
     if any(r["state"] != "stored" for r in records):
-        raise RuntimeError(f"blocks without key: {[r['cause'] for r in records]}")
-    if results["alice"][3] != results["bob"][3]:
-        raise RuntimeError("keys differ")
+        raise RunFailed(f"blocks without key: {[r['cause'] for r in records]}")
+    if results["alice"][4] != results["bob"][4]:
+        raise RunFailed("keys differ")
     return Distilled(
         plan,
         {name: r[1] for name, r in results.items()},
         max(r[0] for r in results.values()),
         records,
         others,
+        {name: r[2] for name, r in results.items()},
+        log_bytes,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bellrelay.cli.network_loads import backlog, burst, cold_start
 from bellrelay.cli.network_measure import measure
 from bellrelay.cli.picture_path import writable_picture
 
@@ -172,4 +173,7 @@ def register(app: typer.Typer) -> None:
     )
     group.callback(invoke_without_command=True, epilog=_EXAMPLES)(network)
     group.command("measure", epilog="Example: bellrelay network measure --out rates.yaml")(measure)
+    group.command("burst", epilog="Example: bellrelay network burst --clients 1000")(burst)
+    group.command("backlog", epilog="Example: bellrelay network backlog --hours 8")(backlog)
+    group.command("cold-start", epilog="Example: bellrelay network cold-start --json")(cold_start)
     app.add_typer(group, name="network")

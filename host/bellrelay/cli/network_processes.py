@@ -101,7 +101,7 @@ def run_processes(wanted: Wanted, rates: Rates, told: Callable[[str], None]) -> 
     with (
         tempfile.TemporaryDirectory(prefix="bellrelay-network-") as name,
         contextlib.closing(
-            ProcessNetwork(Path(name), (wanted.relays or _MOST) * wanted.pairs)
+            ProcessNetwork(Path(name), wanted.relays or _MOST, wanted.pairs)
         ) as network,
     ):
         while True:

@@ -57,9 +57,7 @@ def network_of(pairs: Sequence[int], bits_per_s: float) -> NetworkFile:
     link, _ = link_and_geometry(SHAPE.link_values)
     detector = link.detectors[0]
     start, end = link.windows()[0]
-    names = [
-        (relay, f"p{sum(pairs[:relay]) + k}") for relay, n in enumerate(pairs) for k in range(n)
-    ]
+    names = [(relay, f"r{relay}w{k}") for relay, n in enumerate(pairs) for k in range(n)]
     cores = os.cpu_count() or 1
     values = {
         "sites": [{"name": f"{pair}-{side}"} for _, pair in names for side in ("alice", "bob")],
@@ -147,7 +145,7 @@ def modelled(pairs: Sequence[int], rates: Rates, seconds: float, seed: int) -> M
     paper = on_paper(flows, rates)
     seen = EventModel(flows, rates, found, seed).run(seconds, _WARM_UP_S)
     full = {resource: there.of for resource, there in paper.full.items()}
-    name = [f"p{i}" for i in range(len(network.pairs))]
+    name = [pair.a.removesuffix("-alice") for pair in network.pairs]
     side = [f"{p}-alice ({p}-alice-{p}-bob)" for p in name]
     blocks = dict.fromkeys(name, 0.0)
     work = dict.fromkeys(name, 0.0)

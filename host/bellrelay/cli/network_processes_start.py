@@ -9,12 +9,14 @@ gameday, so that a block of seconds makes key on a small machine.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,32 +83,40 @@ class RelayOfProcesses:
 
 @dataclass(frozen=True)
 class PairOfProcesses:
-    """Endpoints and KMEs, by role. health : ports of the endpoints."""
+    """Endpoints and KMEs, by role. health : ports of the endpoints.
+
+    times : by the monotonic clock, when the endpoints were started, and when they were connected.
+    """
 
     name: str
     folder: Path
     relay: RelayOfProcesses
+    window: int
     endpoints: dict[str, subprocess.Popen[str]]
     health: dict[str, int]
     kmes: dict[str, RunningKme]
+    times: tuple[float, float]
 
 
 @dataclass
 class ProcessNetwork:
     """All of them; :meth:`close` ends them.
 
-    folder : empty, our own. most : how many relays or pairs there may ever be.
+    folder : empty, our own. relays_ever, pairs_of_each : how many there may be.
     """
 
     folder: Path
-    most: int
+    relays_ever: int
+    pairs_of_each: int
     relays: list[RelayOfProcesses] = field(default_factory=list)
     pairs: list[PairOfProcesses] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._stack = contextlib.ExitStack()
-        names = [f"r{n}" for n in range(self.most)]
-        names += [f"p{n}-{role}" for n in range(self.most) for role in ROLES]
+        self._numbers = itertools.count()
+        names = [f"r{n}" for n in range(self.relays_ever)]
+        pairs = [f"{relay}w{n}" for relay in names for n in range(self.pairs_of_each)]
+        names += [f"{pair}-{role}" for pair in pairs for role in ROLES]
         make_certificates(self.folder, names)
 
     def add(self, relays: int, pairs: int) -> None:
@@ -117,25 +127,63 @@ class ProcessNetwork:
         RunFailed
             A process ended, or does not start in time.
         """
-        first = len(self.relays)
         with ThreadPoolExecutor(relays) as starters:
-            started = [starters.submit(self._start, first + n, pairs) for n in range(relays)]
-        for one in started:
-            relay, theirs = one.result()
-            self.relays.append(relay)
-            self.pairs += theirs
+            added = list(starters.map(lambda _: self.add_relay(pairs), range(relays)))
+            wanted = [(relay, window) for relay in added for window in range(pairs)]
+            list(starters.map(lambda both: self.add_pair(*both), wanted))
+        self.pairs.sort(key=lambda pair: (int(pair.relay.name[1:]), pair.window))
 
-    def _start(self, number: int, pairs: int) -> tuple[RelayOfProcesses, list[PairOfProcesses]]:
-        relay = self._start_relay(number, pairs)
-        names = [f"p{number * pairs + window}" for window in range(pairs)]
-        return relay, [self._start_pair(name, relay, n) for n, name in enumerate(names)]
+    def add_relay(self, pairs: int) -> RelayOfProcesses:
+        """One relay that so many pairs will share; returns when it announces. RunFailed."""
+        name = f"r{next(self._numbers)}"
+        relay = self._start_relay(name, pairs)
+        self.relays.append(relay)
+        return relay
 
-    def _start_relay(self, number: int, pairs: int) -> RelayOfProcesses:
-        name = f"r{number}"
+    def add_pair(
+        self,
+        relay: RelayOfProcesses,
+        window: int,
+        more: Mapping[str, Any] | None = None,
+        *,
+        kmes: bool = True,
+    ) -> PairOfProcesses:
+        """A pair in this window of a relay; returns when it is connected.
+
+        Parameters
+        ----------
+        more
+            Further keys of both endpoints' YAML.
+        kmes
+            Whether they have KMEs.
+
+        Raises
+        ------
+        RunFailed
+            A process ended, or does not start in time.
+        """
+        pair = self._start_pair(relay, window, more or {}, kmes=kmes)
+        self.pairs.append(pair)
+        return pair
+
+    def remove(self, relay: RelayOfProcesses) -> None:
+        """End a relay with its pairs, at once."""
+        mine = [pair for pair in self.pairs if pair.relay is relay]
+        for pair in mine:
+            self.pairs.remove(pair)
+        self.relays.remove(relay)
+        running = [relay.twin, relay.daemon]
+        running += [each for pair in mine for each in pair.endpoints.values()]
+        running += [kme.process for pair in mine for kme in pair.kmes.values()]
+        for each in running:
+            each.kill()
+            each.wait()
+
+    def _start_relay(self, name: str, pairs: int) -> RelayOfProcesses:
         own = self.folder / name
         own.mkdir()
         link_file = own / "link.yaml"
-        link_values = {**SHAPE.link_values, "seed": 101 + number}
+        link_values = {**SHAPE.link_values, "seed": 101 + int(name[1:])}
         link_file.write_text(yaml.safe_dump(link_values))
         link, _ = link_and_geometry(link_values)
         port, health = free_port(), free_port()
@@ -158,7 +206,10 @@ class ProcessNetwork:
         _until_running(daemon, own / "relay.log", name, health)
         return RelayOfProcesses(name, own, pairs, port, health, twin, daemon, events)
 
-    def _start_pair(self, name: str, relay: RelayOfProcesses, window: int) -> PairOfProcesses:
+    def _start_pair(
+        self, relay: RelayOfProcesses, window: int, more: Mapping[str, Any], *, kmes: bool
+    ) -> PairOfProcesses:
+        name = f"{relay.name}w{window}"
         own = self.folder / name
         own.mkdir()
         link_file = relay.folder / "link.yaml"
@@ -166,7 +217,7 @@ class ProcessNetwork:
         health = {role: free_port() for role in ROLES}
         source: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
         source |= {"acquisition": "each", "removed": _elsewhere(relay, window)}
-        more = {
+        keys = {
             role: {
                 "relay": {
                     "id": relay.name,
@@ -178,14 +229,16 @@ class ProcessNetwork:
                 "block": {"slots": relay.block_slots, "settle_s": 1.0, "patience_s": 60.0},
                 "security": SECURITY,
                 "health": {"listen": f"127.0.0.1:{health[role]}"},
+                **more,
             }
             for role in ROLES
         }
         prepare_endpoints(
             *(own, link, link_file, None, relay.block_slots, free_port(), 0.01),
-            more=more,
+            more=keys,
             secret_bytes=_SECRET_BYTES,
         )
+        begun_s = time.monotonic()
         endpoints = {
             role: self._stack.enter_context(
                 process(bellrelay_command("endpoint", own / f"{role}.yaml"), own / f"{role}.log")
@@ -195,8 +248,10 @@ class ProcessNetwork:
         for role, running in endpoints.items():
             log = own / f"{role}.log"
             _until_running(running, log, f"{role} of {name}", health[role])
-        kmes = start_kmes(self._stack, own, own / "kme", relay.name)
-        return PairOfProcesses(name, own, relay, endpoints, health, kmes)
+        running_s = time.monotonic()
+        started = start_kmes(self._stack, own, own / "kme", relay.name) if kmes else {}
+        times = begun_s, running_s
+        return PairOfProcesses(name, own, relay, window, endpoints, health, started, times)
 
     def pids(self) -> dict[str, tuple[str, int]]:
         """By a name of its own, every process: what it is, and its number."""
@@ -205,9 +260,10 @@ class ProcessNetwork:
             out[f"twin {relay.name}"] = ("twin", relay.twin.pid)
             out[f"relay {relay.name}"] = ("relay", relay.daemon.pid)
         for pair in self.pairs:
-            for role in ROLES:
-                out[f"{role} {pair.name}"] = ("endpoint", pair.endpoints[role].pid)
-                out[f"kme {role} {pair.name}"] = ("kme", pair.kmes[role].process.pid)
+            for role, endpoint in pair.endpoints.items():
+                out[f"{role} {pair.name}"] = ("endpoint", endpoint.pid)
+            for role, kme in pair.kmes.items():
+                out[f"kme {role} {pair.name}"] = ("kme", kme.process.pid)
         return out
 
     def watch(self) -> None:
@@ -216,10 +272,11 @@ class ProcessNetwork:
             watch(relay.twin, relay.folder / "twin.log", f"twin of {relay.name}")
             watch(relay.daemon, relay.folder / "relay.log", relay.name)
         for pair in self.pairs:
-            for role in ROLES:
-                watch(pair.endpoints[role], pair.folder / f"{role}.log", f"{role} of {pair.name}")
+            for role, endpoint in pair.endpoints.items():
+                watch(endpoint, pair.folder / f"{role}.log", f"{role} of {pair.name}")
+            for role, kme in pair.kmes.items():
                 log = pair.folder / "kme" / f"{role}.log"
-                watch(pair.kmes[role].process, log, f"{role}'s KME of {pair.name}")
+                watch(kme.process, log, f"{role}'s KME of {pair.name}")
 
     def end_endpoints(self) -> None:
         """Ask all endpoints to end, and wait. RunFailed: one does not end well."""

@@ -1,0 +1,85 @@
+"""Endpoints that were away catch up from the relay's durable log, as real processes do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bellrelay.cli.measured_pair import distilled
+from bellrelay.cli.text_table import print_table
+from bellrelay.control.capacity.rates_file import Rates
+from bellrelay.endpoint.config import BlockSettings
+
+__all__ = ["backlog", "print_backlog"]
+
+
+def backlog(
+    hours: float, block_s: float, announced: int, most_blocks: int, rtt_s: float, rates: Rates
+) -> dict[str, Any]:
+    """The object that `network backlog --json` prints.
+
+    A relay's log of so many hours is written; both endpoints then follow it from its beginning and
+    distil all blocks. Of more than ``most_blocks`` the first are run, and all are as many times as
+    long: memory is that of the run.
+
+    Parameters
+    ----------
+    block_s
+        Time of a block.
+    announced
+        Announcements in each.
+    rtt_s
+        Between the endpoints.
+
+    Raises
+    ------
+    RunFailed
+        A block has no key, or the keys differ.
+    """
+    away_s = 3600.0 * hours
+    blocks = max(1, round(away_s / block_s))
+    run = min(blocks, most_blocks)
+    in_flight = BlockSettings.model_fields["max_in_flight"].default
+    few = distilled(announced, max(1, run // 4), rtt_s, in_flight)
+    seen = distilled(announced, run, rtt_s, in_flight)
+    drain_s = seen.wall_s * blocks / run
+    work = sum(seen.cpu_s.values()) / 2.0 / run
+    return {
+        "hours": blocks * block_s / 3600.0,
+        "blocks": blocks,
+        "announced_per_block": announced,
+        "blocks_run": run,
+        "in_flight": in_flight,
+        "rtt_s": rtt_s,
+        "drain_s": drain_s,
+        "blocks_per_s": run / seen.wall_s,
+        "announcements_per_s": run * announced / seen.wall_s,
+        "times_as_fast": blocks * block_s / drain_s,
+        "log_mb": seen.log_bytes * blocks / run / 2**20,
+        "block_cpu_s": {"seen": work, "model": rates.blocks.seconds(announced)},
+        "memory_mb": {
+            "all": max(seen.memory_mb.values()),
+            "a_quarter": max(few.memory_mb.values()),
+        },
+        "others_s": seen.others_s,
+        "key_bits": sum(int(r["length"]) for r in seen.records) * blocks / run,
+    }
+
+
+def print_backlog(told: dict[str, Any]) -> None:
+    """For a person."""
+    work, memory = told["block_cpu_s"], told["memory_mb"]
+    rows = [
+        ["away, hours", f"{told['hours']:.2f}"],
+        ["blocks, announcements in each", f"{told['blocks']}, {told['announced_per_block']:,}"],
+        ["blocks that were run", str(told["blocks_run"])],
+        ["the relay's log, MB", f"{told['log_mb']:.1f}"],
+        ["until all is key, s", f"{told['drain_s']:.1f}"],
+        ["blocks /s", f"{told['blocks_per_s']:.2f}"],
+        ["announcements /s", f"{told['announcements_per_s']:,.0f}"],
+        ["times as fast as they came", f"{told['times_as_fast']:.0f}"],
+        ["a block, CPU s of a side (model)", f"{work['seen']:.3f} ({work['model']:.3f})"],
+        ["memory of an endpoint, MB; of a quarter of the blocks",
+         f"{memory['all']:.0f}; {memory['a_quarter']:.0f}"],
+        ["other things computed, s", f"{told['others_s']:.1f}"],
+    ]  # fmt: skip
+    print_table("a backlog, caught up from the relay's log", ["", "seen"], rows, text=())
