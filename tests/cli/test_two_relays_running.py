@@ -63,15 +63,26 @@ def both_at(system, relay):
     return True
 
 
-@pytest.mark.soak
-@pytest.mark.timeout(300)
-def test_light_moves_as_operators_and_deaths_want_it_and_no_finished_block_is_lost(tmp_path):
-    files = write_files(tmp_path, SHAPES["event", "bright"], kmes=False)
+def without_watch(files, **changes):
+    """Endpoints whose light is moved by nobody else."""
     for role in ROLES:
         path = files.yaml_of(role)
         values = yaml.safe_load(path.read_text())
         del values["watch"]
-        path.write_text(yaml.safe_dump(values))
+        path.write_text(yaml.safe_dump({**values, **changes}))
+
+
+def confirmed_keys(folder, role):
+    """Keys of an endpoint by their ids."""
+    with closing(sqlite3.connect(folder / f"{role}.blocks" / "blocks.sqlite")) as db:
+        return dict(db.execute("SELECT key_id, packed FROM key WHERE confirmed = 1").fetchall())
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(300)
+def test_light_moves_as_operators_and_deaths_want_it_and_no_finished_block_is_lost(tmp_path):
+    files = write_files(tmp_path, SHAPES["event", "bright"], kmes=False)
+    without_watch(files)
     with running_system(files) as system:
         until(lambda: both_at(system, FIRST), 60.0)
         until(lambda: stored(tmp_path, FIRST), 60.0)
@@ -108,14 +119,50 @@ def test_light_moves_as_operators_and_deaths_want_it_and_no_finished_block_is_lo
                 same.setdefault(str(row.block), []).append(row.state)
     assert dark > 4
     assert all(len(set(ends)) == 1 for ends in same.values())
-    keys = []
-    for role in ROLES:
-        with closing(sqlite3.connect(tmp_path / f"{role}.blocks" / "blocks.sqlite")) as db:
-            keys.append(
-                dict(db.execute("SELECT key_id, packed FROM key WHERE confirmed = 1").fetchall())
-            )
+    keys = [confirmed_keys(tmp_path, role) for role in ROLES]
     both = keys[0].keys() & keys[1].keys()
     assert len(both) >= 3
     assert all(keys[0][k] == keys[1][k] for k in both)
     # What ended together ended alike; only the last may be on one side when all were stopped.
     assert len(keys[0].keys() ^ keys[1].keys()) <= 1
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_by_a_timetable_light_is_at_each_relay_in_its_windows_and_key_comes_of_both(tmp_path):
+    """Blocks of 2 s, frames of 24 s; each relay has 10 s of them, half a second of it to settle."""
+    frame_s, windows = 24.0, {FIRST: (0.0, 10.0), SECOND: (12.0, 22.0)}
+    table = {
+        "frame_s": frame_s,
+        "windows": [
+            {"relay": relay, "a": "alice", "b": "bob", "from_s": a, "begin_s": a + 0.5, "end_s": b}
+            for relay, (a, b) in windows.items()
+        ],
+    }
+    (tmp_path / "timetable.yaml").write_text(yaml.safe_dump(table))
+    shape = SHAPES["event", "bright"]
+    files = write_files(tmp_path, shape, kmes=False)
+    without_watch(files, timetable={"file": str(tmp_path / "timetable.yaml")})
+    with running_system(files):
+        # More than one window makes: light has come back to each.
+        until(lambda: all(len(stored(tmp_path, relay)) >= 6 for relay in windows), 240.0)
+    for role in ROLES:
+        told = json.loads((tmp_path / f"{role}.blocks" / "directions.json").read_text())
+        visited = [relay for relay, begin, _ in told["times"] if begin]
+        assert set(visited) == set(windows)
+        for relay, begin, end in told["times"]:
+            if begin:
+                a, b = windows[relay]
+                at = begin * 1e-9 % frame_s
+                # Never before its window; out of it as soon as somebody looks.
+                assert a <= at < b
+                assert end is None or at + (end - begin) * 1e-9 < b + 1.5
+    for role in ROLES:
+        pulses = [r.record["pulses"] for r in rows(tmp_path, role) if "pulses" in r.record]
+        assert all(n <= shape.block_slots for n in pulses)
+        # A block that a window cuts is worked with what lies in the window.
+        assert any(n < 0.8 * shape.block_slots for n in pulses)
+    keys = [confirmed_keys(tmp_path, role) for role in ROLES]
+    both = keys[0].keys() & keys[1].keys()
+    assert len(both) >= 2
+    assert all(keys[0][k] == keys[1][k] for k in both)
