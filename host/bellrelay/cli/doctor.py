@@ -83,7 +83,8 @@ def _print(examination: Examination, console: Console) -> None:
     from bellrelay.observe.doctor.finding import State
 
     head = " ".join(filter(None, (examination.kind, examination.name)))
-    console.print(Text(f"{head}: {examination.path}" if head else str(examination.path), "bold"))
+    title = f"{head}: {examination.path}" if head else str(examination.path)
+    console.print(Text(title, "bold"), soft_wrap=True)
     width = max(len(finding.check) for finding in examination.findings)
     for finding in examination.findings:
         word, style = _STYLES[finding.state]

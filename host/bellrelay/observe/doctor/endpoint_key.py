@@ -12,14 +12,14 @@ from bellrelay.endpoint.key_pool import KeyPoolError, look_at_pool
 from bellrelay.endpoint.sender_plugin import load_sender
 from bellrelay.endpoint.source_plugin import load_source
 from bellrelay.endpoint.timetable import windows_of
+from bellrelay.service.private_file import UnsafeMode
 from bellrelay.service.read_only_sqlite import read_only
 from bellrelay.settings.model import ConfigError
 from bellrelay.settings.plugins import installed_plugins
 
 from .directories import StorageFault
 from .finding import Finding, failed, passed, unknown, warning
-from .needs import PrivateFile
-from .private_files import check_private_files
+from .private_files import open_to_others
 from .running import Running
 
 __all__ = ["check_block_store", "check_key_pool", "check_plugins"]
@@ -80,12 +80,11 @@ def check_key_pool(config: EndpointConfig, running: Running | None) -> Iterator[
             )
             yield failed(check, error, make)
             return
+        except UnsafeMode as error:
+            yield open_to_others(check, "key_pool.file", error)
+            return
         except OSError as error:
-            # Whose mode or owner is wrong: the same as of any other secret.
-            ledger = PrivateFile("key_pool.file", path / "ledger.sqlite", "key pool", "")
-            found = list(check_private_files([ledger]))
-            wrong = [f for f in found if f.state != "passed"]
-            yield from wrong or [failed(check, error, f"chmod -R go= {path}")]
+            yield unknown(check, f"key_pool.file: {path}: {error.strerror}", "ls -lR on it")
             return
         send, receive = 8 * look.send_left, 8 * look.receive_left
     left = min(send, receive)

@@ -60,7 +60,7 @@ class Examination:
 
     def of(self, state: State) -> list[Finding]:
         """Those that are so."""
-        return [finding for finding in self.findings if finding.state is state]
+        return [finding for finding in self.findings if finding.state == state]
 
     def as_json(self) -> dict[str, Any]:
         """Plain types."""

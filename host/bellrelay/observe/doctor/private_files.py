@@ -12,7 +12,7 @@ from bellrelay.service.private_file import UnsafeMode, require_private_file
 from .finding import Finding, failed, passed, unknown
 from .needs import PrivateFile
 
-__all__ = ["check_private_files", "look_at_secret"]
+__all__ = ["check_private_files", "look_at_secret", "open_to_others"]
 
 _CHECK = "private files"
 _RUN_DAEMONS = "docs/how-to/doctor.md, under systemd"
@@ -43,13 +43,18 @@ def look_at_secret(check: str, key: str, path: Path, make: str) -> Finding | Non
             return unknown(check, handed, _RUN_DAEMONS)
         return failed(check, f"{key}: {path}: it is not there", make, _unsafe(error))
     except UnsafeMode as error:
-        if os.geteuid() == 0 and "owned by user" in str(error):
-            # Root is not the user that the daemon runs as.
-            return unknown(check, f"{key}: {error}", "ask as the daemon's user; " + _RUN_DAEMONS)
-        return failed(check, f"{key}: {error}", f"chown and chmod go= {path}", error)
+        return open_to_others(check, key, error)
     except OSError as error:
         return failed(check, f"{key}: {path}: {error.strerror}", f"ls -l {path}", _unsafe(error))
     return None
+
+
+def open_to_others(check: str, key: str, error: UnsafeMode) -> Finding:
+    """What is told of a secret that is not our own, or not ours alone."""
+    if os.geteuid() == 0 and "owned by user" in str(error):
+        # Root is not the user that the daemon runs as.
+        return unknown(check, f"{key}: {error}", "ask as the daemon's user; " + _RUN_DAEMONS)
+    return failed(check, f"{key}: {error}", "ls -l; chown to the daemon's user; chmod go=", error)
 
 
 def _unsafe(error: OSError) -> UnsafeMode:
