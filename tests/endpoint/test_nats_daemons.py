@@ -26,7 +26,7 @@ from bellrelay.endpoint.block_store import BlockStore
 from bellrelay.endpoint.config import load_endpoint_config
 from bellrelay.endpoint.daemon import EndpointDaemon
 from bellrelay.relay.announcement_log import LogReader
-from bellrelay.relay.config import check_config
+from bellrelay.relay.config import ConfigError, check_config
 from bellrelay.relay.daemon import RelayDaemon
 from bellrelay.wire.messages import Announced
 from bellrelay_sim.link import SimulatedLink
@@ -209,3 +209,14 @@ def test_a_broker_that_dies_costs_the_daemons_time_and_nothing_else(system):
         assert len(whole) >= 8
     digests = [{r.block.index: r.digest for r in rows[role] if r.digest} for role in ROLES]
     assert digests[0] == digests[1]
+
+
+def test_a_relay_whose_certificate_is_not_there_says_which_key_is_wrong(system):
+    Path(system.broker(RELAY)["tls"]["certificate"]).unlink()
+
+    async def main():
+        daemon = RelayDaemon(system.relay_config())
+        with pytest.raises(ConfigError, match=r"nats: .*files that can be read"):
+            await daemon.start()
+
+    asyncio.run(main())
