@@ -164,6 +164,11 @@ class ClickStream:
         """What is in force from the next slot on."""
         return self._conditions
 
+    @property
+    def dark(self) -> bool:
+        """Whether no light comes from the next slot on, as far as is known."""
+        return self._ceiling == 0.0
+
     def change(self, conditions: Conditions) -> None:
         """Have other conditions from the next slot to be simulated on.
 

@@ -96,6 +96,9 @@ class Twin:
         Simulated time follows wall time; a host that does not read makes the board shed.
     halt
         Simulated time stands still after the last photon, until the host sends a command.
+    dark_pace
+        Simulated seconds per second, at most, while no light comes; None: as many as go. A board
+        that nobody sends to leaves the machine to those that are sent to.
     conditions
         Where changes of the link are told.
     log
@@ -120,6 +123,7 @@ class Twin:
         *,
         realtime: bool = False,
         halt: bool = False,
+        dark_pace: float | None = None,
         conditions: ConditionsSocket | None = None,
         log: ConditionsLog | None = None,
         acquisition_seeds: bool = False,
@@ -131,6 +135,7 @@ class Twin:
         self._port = port
         self._realtime = realtime
         self._halt = halt
+        self._dark_pace = dark_pace
         self._told_of = conditions
         self._log = log
         self._acquisition_seeds = acquisition_seeds
@@ -216,7 +221,7 @@ class Twin:
                 self._reset()
             if self.unplug_requested:
                 self._replug()
-            busy = self._acquiring and not self._done and not self._realtime
+            busy = self._acquiring and not self._done and not self._realtime and not self._paced
             there, readable, writable = self._port.wait(
                 0.0 if busy and not self._out else _PAUSE, bool(self._out)
             )
@@ -266,7 +271,14 @@ class Twin:
         if self._out or not there:
             return
         if self._acquiring and not self._done:
-            self._advance_at_most(min(self._chunk, self._ticks_left()))
+            ticks = min(self._chunk, self._ticks_left())
+            if self._paced and self._dark_pace is not None:
+                # No more is owed than a tick, or a second of what passes.
+                due = self._owed + self._dark_pace * elapsed
+                self._owed = min(due, max(self._dark_pace, period_s))
+                ticks = min(ticks, int(self._owed / period_s))
+                self._owed -= ticks * period_s
+            self._advance_at_most(ticks)
             return
         if self._halt and self._acquiring:
             return
@@ -274,6 +286,11 @@ class Twin:
         ticks = min(int(self._owed / period_s), self._chunk)
         self._owed -= ticks * period_s
         self._advance_at_most(ticks)
+
+    @property
+    def _paced(self) -> bool:
+        """Whether simulated time must not pass as fast as it can."""
+        return self._dark_pace is not None and self._stimulus.stream.dark
 
     def _ticks_left(self) -> int:
         """Ticks to the end of the photons, as far as that is known; at least one."""
@@ -402,6 +419,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     length.add_argument("--seconds", type=float, help="simulated seconds per acquisition")
     parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
     parser.add_argument("--halt", action="store_true", help="stop time after the last photon")
+    parser.add_argument(
+        "--dark-pace", type=float, help="most simulated seconds per second while no light comes"
+    )
     parser.add_argument("--link-rate", type=float, help="bytes per simulated second")
     parser.add_argument("--conditions", type=Path, help="socket for changes of the link")
     parser.add_argument("--conditions-log", type=Path, help="file that says which held when")
@@ -448,6 +468,7 @@ def main(argv: list[str] | None = None) -> int:
         port,
         realtime=args.realtime,
         halt=args.halt,
+        dark_pace=args.dark_pace,
         conditions=conditions,
         log=log,
         acquisition_seeds=args.acquisition_seeds,

@@ -232,3 +232,45 @@ def test_a_line_passes_everything_on_and_lies_when_told_to(tmp_path: Path) -> No
     told = [Announced.parse(f.payload, 4).slot.tolist() for f in lying[1:]]
     assert told == [[1, 5], [5, 12], [12, 30]]
     assert not any(f.missing for f in [*honest, *lying])
+
+
+def test_without_light_time_passes_as_slowly_as_is_wanted_and_with_it_at_once_as_fast_as_it_can(
+    tmp_path: Path,
+) -> None:
+    told: list[dict[str, Any]] = []
+    socket = tmp_path / "conditions"
+    conditions = ConditionsSocket(socket)
+    pace = 4.0 * G.tick_ps * 1e-12
+    twin = Twin(
+        LINK, 10**9, lambda: make_board("event", G, 1), TwinPort(tmp_path / "p"),
+        dark_pace=pace, conditions=conditions, tell=told.append,
+    )  # fmt: skip
+    try:
+        for name, value in (("acquisition", 5), ("control", Control.START)):
+            command = write_command(MAP.address(name), [value])
+            twin.board.write(command)
+            twin._answer(len(command))
+        while not twin._acquiring:
+            twin._advance(1)
+
+        def passed(seconds: float) -> int:
+            """Ticks in so many seconds in which a host takes all, looked at a hundred times."""
+            before = twin.board.clock
+            for _ in range(100):
+                twin._out = memoryview(b"")
+                twin._pass_time(seconds / 100, True)
+            return (twin.board.clock - before) // G.tick_clocks
+
+        assert passed(0.1) > 100
+        for role in ("alice", "bob"):
+            tell_conditions(socket, {"sender": role, "halted": True})
+        twin._change()
+        assert passed(10.0) == pytest.approx(40, abs=1)
+        # What was not looked at for long is not made up for.
+        assert passed(1000.0) <= 4 * 100
+        tell_conditions(socket, {"sender": "bob", "halted": False})
+        twin._change()
+        assert passed(0.1) > 100
+    finally:
+        twin.close()
+        conditions.close()

@@ -55,6 +55,8 @@ MONITOR = {
 APPS = {role: f"app-{role}" for role in ROLES}
 SETTLE_S = 3.0
 """After which counts of light that has just come are believed: no lock is waited for here."""
+_DARK_PACE = 2e-4
+"""Simulated seconds per second, of a gateware board without light: a tenth of what goes."""
 REFILL_SHARE = 0.1
 """Of every key, what the endpoints keep for tags."""
 RESERVE_BITS = 8192
@@ -267,6 +269,8 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     twin += ["--conditions-log", str(own / "conditions.log")]
     if files.shape.board == "event":
         twin.append("--realtime")
+    else:
+        twin += ["--dark-pace", str(_DARK_PACE)]
     line = [sys.executable, "-m", "bellrelay_sim.announcement_line"]
     line += ["--relay", str(own / "honest"), "--listen", str(own / "announcements")]
     files.commands[f"twin-{relay}"] = twin
