@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from bellrelay.cli.measured_pair import distilled
 from bellrelay.cli.text_table import print_table
 from bellrelay.control.capacity.rates_file import Rates
-from bellrelay.endpoint.config import BlockSettings
 
-__all__ = ["backlog", "print_backlog"]
+__all__ = ["Away", "backlog", "print_backlog"]
+
+
+@dataclass(frozen=True)
+class Away:
+    """For how long endpoints were away, time of a block, announcements in each."""
+
+    hours: float
+    block_s: float
+    announced: int
 
 
 def backlog(
-    hours: float, block_s: float, announced: int, most_blocks: int, rtt_s: float, rates: Rates
+    away: Away, most_blocks: int, rtt_s: float, in_flight: int, rates: Rates
 ) -> dict[str, Any]:
     """The object that `network backlog --json` prints.
 
@@ -23,23 +32,20 @@ def backlog(
 
     Parameters
     ----------
-    block_s
-        Time of a block.
-    announced
-        Announcements in each.
     rtt_s
         Between the endpoints.
+    in_flight
+        Blocks in work at once.
 
     Raises
     ------
     RunFailed
         A block has no key, or the keys differ.
     """
-    away_s = 3600.0 * hours
-    blocks = max(1, round(away_s / block_s))
+    announced, block_s = away.announced, away.block_s
+    blocks = max(1, round(3600.0 * away.hours / block_s))
     run = min(blocks, most_blocks)
-    in_flight = BlockSettings.model_fields["max_in_flight"].default
-    few = distilled(announced, max(1, run // 4), rtt_s, in_flight)
+    few = distilled(announced, run // 4, rtt_s, in_flight) if run >= 4 else None
     seen = distilled(announced, run, rtt_s, in_flight)
     drain_s = seen.wall_s * blocks / run
     work = sum(seen.cpu_s.values()) / 2.0 / run
@@ -58,7 +64,7 @@ def backlog(
         "block_cpu_s": {"seen": work, "model": rates.blocks.seconds(announced)},
         "memory_mb": {
             "all": max(seen.memory_mb.values()),
-            "a_quarter": max(few.memory_mb.values()),
+            "a_quarter": max(few.memory_mb.values()) if few else None,
         },
         "others_s": seen.others_s,
         "key_bits": sum(int(r["length"]) for r in seen.records) * blocks / run,
@@ -69,7 +75,7 @@ def print_backlog(told: dict[str, Any]) -> None:
     """For a person."""
     work, memory = told["block_cpu_s"], told["memory_mb"]
     rows = [
-        ["away, hours", f"{told['hours']:.2f}"],
+        ["away, hours", f"{told['hours']:.3g}"],
         ["blocks, announcements in each", f"{told['blocks']}, {told['announced_per_block']:,}"],
         ["blocks that were run", str(told["blocks_run"])],
         ["the relay's log, MB", f"{told['log_mb']:.1f}"],
@@ -78,8 +84,9 @@ def print_backlog(told: dict[str, Any]) -> None:
         ["announcements /s", f"{told['announcements_per_s']:,.0f}"],
         ["times as fast as they came", f"{told['times_as_fast']:.0f}"],
         ["a block, CPU s of a side (model)", f"{work['seen']:.3f} ({work['model']:.3f})"],
-        ["memory of an endpoint, MB; of a quarter of the blocks",
-         f"{memory['all']:.0f}; {memory['a_quarter']:.0f}"],
+        ["memory of an endpoint, MB", f"{memory['all']:.0f}"],
+        ["the same, of a quarter of the blocks",
+         "-" if memory["a_quarter"] is None else f"{memory['a_quarter']:.0f}"],
         ["other things computed, s", f"{told['others_s']:.1f}"],
     ]  # fmt: skip
     print_table("a backlog, caught up from the relay's log", ["", "seen"], rows, text=())

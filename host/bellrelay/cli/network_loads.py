@@ -60,15 +60,22 @@ def backlog(
     rtt_ms: Annotated[
         float, typer.Option(help="Round trip between the endpoints.", min=0.0, max=10_000.0)
     ] = 2.0,
+    in_flight: Annotated[
+        int | None,
+        typer.Option(help="Blocks in work at once; none: as configured by default.", min=1, max=64),
+    ] = None,
     rates: _Rates = None,
     as_json: _Json = False,
 ) -> None:
     """Two endpoints catch up with a relay from its log: how long, how fast, how much memory."""
+    from bellrelay.cli.load_backlog import Away, print_backlog
     from bellrelay.cli.load_backlog import backlog as run
-    from bellrelay.cli.load_backlog import print_backlog
     from bellrelay.control.capacity.rates_file import load_rates
+    from bellrelay.endpoint.config import BlockSettings
 
-    told = run(hours, block_s, int(announced), most_blocks, rtt_ms / 1e3, load_rates(rates))
+    flight = in_flight or BlockSettings.model_fields["max_in_flight"].default
+    away = Away(hours, block_s, int(announced))
+    told = run(away, most_blocks, rtt_ms / 1e3, flight, load_rates(rates))
     if as_json:
         print(json.dumps(told))
     else:

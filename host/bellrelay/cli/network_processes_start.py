@@ -40,7 +40,15 @@ from bellrelay.cli.run_processes import (
 from bellrelay.cli.run_system import TwinEvents, relay_yaml
 from bellrelay_sim.link_config import link_and_geometry
 
-__all__ = ["SECURITY", "SHAPE", "PairOfProcesses", "ProcessNetwork", "RelayOfProcesses"]
+__all__ = [
+    "SECURITY",
+    "SHAPE",
+    "PairOfProcesses",
+    "ProcessNetwork",
+    "RelayOfProcesses",
+    "health_of",
+    "windows_elsewhere",
+]
 
 SHAPE: GamedayShape = SHAPES["event", "bright"]
 SECURITY = {"secrecy": 0.01, "correctness": 1e-6, "authentication": 1e-9}
@@ -216,7 +224,7 @@ class ProcessNetwork:
         link, _ = link_and_geometry(yaml.safe_load(link_file.read_text()))
         health = {role: free_port() for role in ROLES}
         source: dict[str, Any] = {"plugin": "simulation", "link": str(link_file)}
-        source |= {"acquisition": "each", "removed": _elsewhere(relay, window)}
+        source |= {"acquisition": "each", "removed": windows_elsewhere(relay.pairs, window)}
         keys = {
             role: {
                 "relay": {
@@ -304,18 +312,21 @@ def health_of(port: int) -> dict[str, Any]:
     return body
 
 
-def _elsewhere(relay: RelayOfProcesses, window: int) -> list[list[int]]:
-    """Slots in which the pair of this window sends to nobody; [first, end) each."""
-    if relay.pairs == 1:
+def windows_elsewhere(pairs: int, window: int) -> list[list[int]]:
+    """Slots in which the pair of this window of a shared relay sends to nobody; [first, end) each.
+
+    pairs : that share it.
+    """
+    if pairs == 1:
         return []
-    own, block = SHAPE.block_slots, relay.block_slots
-    blocks = round(_LONGEST_S / relay.block_s)
+    own, block = SHAPE.block_slots, pairs * SHAPE.block_slots
+    blocks = round(_LONGEST_S / (block * SHAPE.slot_period_ps * 1e-12))
     edges = [0]
     for n in range(blocks):
         edges += [n * block + window * own, n * block + (window + 1) * own]
     edges.append(1 << 62)
-    pairs = zip(edges[::2], edges[1::2], strict=True)
-    return [[first, end] for first, end in pairs if first < end]
+    ranges = zip(edges[::2], edges[1::2], strict=True)
+    return [[first, end] for first, end in ranges if first < end]
 
 
 def _until_running(running: subprocess.Popen[str], log: Path, name: str, port: int) -> None:
