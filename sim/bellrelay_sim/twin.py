@@ -7,9 +7,10 @@ What happens is told on stdout as one JSON object per line: ``port`` (the host m
 the simulation knows of it), ``reset``, ``unplugged``, ``ended``.
 
 Simulated time stands still while the host does not read, unless ``--realtime``; it passes as wall
-time does while no photons are left to give. SIGTERM ends the twin, SIGUSR1 resets the board,
-SIGUSR2 pulls its cable out and plugs it in again. With ``--conditions SOCKET`` the link is changed
-while it runs (:mod:`.conditions`); from which slot on is told (``conditions``), and with
+time does while no photons are left to give. With ``--realtime --waiting`` it passes no faster than
+wall time, and stands still while the host does not read. SIGTERM ends the twin, SIGUSR1 resets the
+board, SIGUSR2 pulls its cable out and plugs it in again. With ``--conditions SOCKET`` the link is
+changed while it runs (:mod:`.conditions`); from which slot on is told (``conditions``), and with
 ``--conditions-log FILE`` written to a file (:mod:`.conditions_log`). Conditions outlast an
 acquisition. With ``--acquisition-seeds`` each acquisition has light of its own, by the id that the
 host gave it; without, the same light comes in each.
@@ -94,6 +95,8 @@ class Twin:
         Where the host finds it, from the moment that the board is ready.
     realtime
         Simulated time follows wall time; a host that does not read makes the board shed.
+    waiting
+        In real time, too, simulated time stands still while the host does not read.
     halt
         Simulated time stands still after the last photon, until the host sends a command.
     dark_pace
@@ -122,6 +125,7 @@ class Twin:
         port: TwinPort,
         *,
         realtime: bool = False,
+        waiting: bool = False,
         halt: bool = False,
         dark_pace: float | None = None,
         conditions: ConditionsSocket | None = None,
@@ -134,6 +138,7 @@ class Twin:
         self._new_board = new_board
         self._port = port
         self._realtime = realtime
+        self._waiting = waiting
         self._halt = halt
         self._dark_pace = dark_pace
         self._told_of = conditions
@@ -266,7 +271,10 @@ class Twin:
             self._owed -= ticks * period_s
             if not there:
                 self._out = memoryview(b"")  # nobody holds the line: what is sent is gone
-            self._advance(ticks)
+            if self._waiting:
+                self._advance_until_full(ticks)
+            else:
+                self._advance(ticks)
             return
         if self._out or not there:
             return
@@ -313,6 +321,13 @@ class Twin:
             self._chunk = min(2 * self._chunk, 1 << 14)
         elif took > _PAUSE:
             self._chunk = max(1, self._chunk // 2)
+
+    def _advance_until_full(self, ticks: int) -> None:
+        """Advance, but no further than the host lags behind."""
+        step = max(1, _UNSENT // self.board.geometry.tick_clocks)
+        while ticks > 0 and len(self._out) < _UNSENT:
+            self._advance(min(ticks, step))
+            ticks -= step
 
     def _answer(self, command_bytes: int) -> None:
         """Let a command pass, tick by tick: a start is seen before the acquisition begins."""
@@ -418,6 +433,9 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     length.add_argument("--slots", type=float, help="slots per acquisition, default 1e8")
     length.add_argument("--seconds", type=float, help="simulated seconds per acquisition")
     parser.add_argument("--realtime", action="store_true", help="keep to wall time; may shed")
+    parser.add_argument(
+        "--waiting", action="store_true", help="in real time, too, wait for a host that lags"
+    )
     parser.add_argument("--halt", action="store_true", help="stop time after the last photon")
     parser.add_argument(
         "--dark-pace", type=float, help="most simulated seconds per second while no light comes"
@@ -467,6 +485,7 @@ def main(argv: list[str] | None = None) -> int:
         lambda: make_board(args.board, geometry, per_byte),
         port,
         realtime=args.realtime,
+        waiting=args.waiting,
         halt=args.halt,
         dark_pace=args.dark_pace,
         conditions=conditions,

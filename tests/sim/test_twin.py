@@ -253,6 +253,24 @@ def test_in_real_time_a_host_that_does_not_read_makes_the_board_shed(tmp_path: P
         assert twin.end() == 0
 
 
+def test_in_real_time_a_board_that_is_to_wait_for_its_host_sheds_nothing(tmp_path: Path) -> None:
+    twin = Twin(tmp_path, "--seconds", "30", "--realtime", "--waiting")
+    try:
+        twin.write("stream_mask", 7)
+        twin.write("control", Control.START)
+        twin.wait(FrameType.TAGS)
+        time.sleep(2.0)
+        # It goes on, once what was left has been read, and has lost nothing.
+        seen = len(twin.frames)
+        while sum(f.type == FrameType.TAGS for f in twin.frames[seen:]) < 1000:
+            assert twin.process.poll() is None
+            twin.receive()
+        assert _tags_shed(twin) == 0
+        assert twin.decoder.counts.missing == twin.decoder.counts.bad_frames == 0
+    finally:
+        assert twin.end() == 0
+
+
 def test_what_is_wrong_in_the_link_file_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

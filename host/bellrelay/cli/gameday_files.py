@@ -268,7 +268,8 @@ def _write_relay(files: GamedayFiles, link: SimulatedLink, relay: str, seed: int
     twin += ["--conditions", str(own / "conditions"), "--acquisition-seeds", "--slots", "1e12"]
     twin += ["--conditions-log", str(own / "conditions.log")]
     if files.shape.board == "event":
-        twin.append("--realtime")
+        # A machine that is too slow for the light makes it slower, and nothing is shed.
+        twin += ["--realtime", "--waiting"]
     else:
         twin += ["--dark-pace", str(_DARK_PACE)]
     line = [sys.executable, "-m", "bellrelay_sim.announcement_line"]
