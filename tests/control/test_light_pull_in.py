@@ -87,7 +87,7 @@ class BoardWithLight:
     def run(self, seconds, done=lambda: False):
         """Until this time of the board, or until it is done."""
         while self.tracker.now_s < seconds and not done():
-            self._pass(int(self._rng.integers(500, 1500)))
+            self._pass(self._rng.uniform(0.002, 0.01))
             pause = 0.2 if self.tracker.locked else 0.05
             if self.tracker.now_s < self._decided_s + pause:
                 continue
@@ -95,11 +95,12 @@ class BoardWithLight:
             trim = self.tracker.decide()
             if trim is not None:
                 # On its way a while, as in a daemon.
-                self._pass(int(self._rng.integers(10, 3000)))
+                self._pass(self._rng.uniform(0.0, 0.04))
                 self.session.client.write("trim", trim)
 
-    def _pass(self, ticks):
+    def _pass(self, seconds):
         board, geometry = self.session.board, self.geometry
+        ticks = max(1, round(seconds * 1e12 / geometry.tick_ps))
         zero = board.cell_zero
         if zero is not None:
             ahead = board.clock - zero + (ticks + 200) * geometry.tick_clocks

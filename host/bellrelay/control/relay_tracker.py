@@ -30,6 +30,7 @@ _FLOOR_PS = 0.5
 _RIGHT_SLOT = 0.2
 """Of a slot: what the light may be off by at most before histograms, which repeat every half slot,
 are believed."""
+_MISSING = "; pulses of clocks that differ by ppm take sync or raw_tags.stream"
 _AHEAD_S = 0.25
 """A period ends at most so long after the last heartbeat: they come ten times a second or oftener.
 """
@@ -103,8 +104,8 @@ class RelayTracker:
             None if sync is None else SyncPhase(sync.slots_per_tag, sync.position_ps, period_ps)
         )
         self._tags: deque[float] = deque(maxlen=_TAGS)
-        self._alone = sync is None and light is None
-        """Whether histograms are all that there is to see of the light."""
+        # What besides histograms would show pulses that are a blur in them.
+        self._missing = _MISSING if sync is None and light is None else ""
         self._light = None if sync is not None else light
         self._pulled_in = sync is None and light is None
         self._pulled_in_s = 0.0
@@ -154,6 +155,7 @@ class RelayTracker:
         if reading is None:
             if light.given_up:
                 # Histograms are all there is, and show pulses of clocks that are alike.
+                self._missing = f"; in raw tags {light.given_up}"
                 self._light_ends()
         elif self._pending is None and self.reference_locked is not False:
             self._take_light(reading)
@@ -202,9 +204,7 @@ class RelayTracker:
                 fit_width=True,
             )
         except TooFewCounts as error:
-            self._dark = str(error)
-            if self._alone:
-                self._dark += "; pulses of clocks that differ by ppm take sync or raw_tags.stream"
+            self._dark = str(error) + self._missing
             return
         self._dark = ""
         positions = found.positions

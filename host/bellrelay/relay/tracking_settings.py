@@ -65,7 +65,9 @@ class TrackingSettings(Model):
         "together, or the sync channel",
     )
     sync: SyncTagsSettings | None = Field(
-        default=None, description="needed to follow it, and to pull in clocks that differ"
+        default=None,
+        description="needed to follow it; pulls in clocks that differ, which without it takes "
+        "raw_tags.stream",
     )
     centres_ps: tuple[int, ...] | None = Field(
         default=None,
@@ -84,7 +86,9 @@ class TrackingSettings(Model):
         default=50.0, description="largest correction of the slot clock"
     )
     clock_ppm: Annotated[float, between(0.01, 90.0, "ppm")] = Field(
-        default=10.0, description="what clocks differ by at the start, one standard deviation"
+        default=10.0,
+        description="what clocks differ by at the start, one standard deviation; raw tags are "
+        "searched for four of them",
     )
     settle_s: Annotated[float, between(0.05, 600.0, "s")] = Field(
         default=3.0, description="time constant with which an error dies out"
