@@ -34,6 +34,8 @@ from bellrelay_sim.conditions_socket import tell_conditions
 __all__ = ["GamedaySystem", "running_system"]
 
 _START_S = 90.0
+_STARTS = 5
+"""Of a relay, as its unit does: on a busy machine a gateware board may be late with its answers."""
 _STOP_S = 20.0
 _ASK_S = 2.0
 
@@ -520,7 +522,7 @@ def running_system(files: GamedayFiles, without: tuple[str, ...] = ()) -> Iterat
             system.start(f"line-{relay}")
             system.start(relay)
         for relay in RELAYS:
-            _until(system, relay, lambda relay=relay: system.status(relay))
+            _until(system, relay, lambda relay=relay: system.status(relay), starts=_STARTS)
         for name in files.commands:
             if name in files.ports and name not in RELAYS and name not in without:
                 system.start(name)
@@ -532,11 +534,15 @@ def running_system(files: GamedayFiles, without: tuple[str, ...] = ()) -> Iterat
         system.close()
 
 
-def _until(system: GamedaySystem, name: str, met: Any) -> None:
+def _until(system: GamedaySystem, name: str, met: Any, starts: int = 1) -> None:
+    """Until it is there. starts : a process that ends is started again, so often in all."""
     end = time.monotonic() + _START_S
     while not met():
         if name in system.gone():
-            raise RunFailed(f"{name} ended: {system.last_words(name)}")
+            starts -= 1
+            if not starts:
+                raise RunFailed(f"{name} ended: {system.last_words(name)}")
+            system.start(name)
         if time.monotonic() > end:
             raise RunFailed(f"{name} does not come up: {system.last_words(name)}")
         time.sleep(0.1)
