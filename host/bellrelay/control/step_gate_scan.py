@@ -3,8 +3,8 @@
 The delay of all gates goes through the slot in `points` steps, each an acquisition of its own; the
 middle of the plateau of a detector's counts is where its gate is centred on the light. With
 `width_ps` the gates have another width meanwhile, and afterwards. A detector whose counts do not
-depend on its gate runs freely, as all of the twin's do, and keeps its delay; so do all where no gate
-is configured.
+depend on its gate runs freely, as all of the twin's do, and keeps its delay; so do all where no
+gate is configured.
 
 The scan stops key generation. Whatever ends it, the board gets its settings back.
 """
