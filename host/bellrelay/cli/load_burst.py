@@ -28,10 +28,9 @@ from bellrelay.cli.measured_announcements import (
     SLOTS_APART,
     computed,
     following,
-    most_memory_mb,
     serving,
 )
-from bellrelay.cli.measured_pair import in_process
+from bellrelay.cli.measured_pair import in_process, most_memory_mb
 from bellrelay.cli.run_certificates import make_certificates
 from bellrelay.cli.sae_connection import SaeConnection
 from bellrelay.cli.text_table import print_table
@@ -127,7 +126,7 @@ def announcements_at_once(number: int, consumers: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=".", prefix=".bellrelay-burst-") as name:
         folder = Path(name).resolve()
         make_certificates(folder, ("charles", "alice"))
-        relay = in_process(_relay, folder, batches, told, asked)
+        relay = in_process(_relay, folder, batches, consumers, told, asked)
         others = []
         try:
             port = told.get(timeout=_PATIENCE_S)
@@ -156,8 +155,8 @@ def announcements_at_once(number: int, consumers: int) -> dict[str, Any]:
     }
 
 
-async def _relay(folder: Path, batches: int, told: Any, asked: Any) -> None:
-    async with serving(folder, folder) as (log, server):
+async def _relay(folder: Path, batches: int, consumers: int, told: Any, asked: Any) -> None:
+    async with serving(folder, folder, consumers) as (log, server):
         told.put(server.port)
         await asyncio.to_thread(asked.get)
         outcome = np.ones(_BATCH, np.uint8)

@@ -34,7 +34,6 @@ __all__ = [
     "announcement_rates",
     "computed",
     "following",
-    "most_memory_mb",
     "per_batch",
     "serving",
 ]
@@ -107,22 +106,18 @@ def computed() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def most_memory_mb() -> float:
-    """That this process has had at once."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-
-
 @asynccontextmanager
 async def serving(
-    own: Path, certificates: Path
+    own: Path, certificates: Path, consumers: int = _CONSUMERS
 ) -> AsyncIterator[tuple[AnnouncementLog, FanOutServer]]:
-    """A relay's log in a folder, with its start, and the server of it."""
+    """A relay's log in a folder, with its start, and the server of it to so many."""
     log = AnnouncementLog(own / "log")
     log.append_event(1, {"kind": "start"})
     log.sync()
     files = tls_files(certificates, "charles")
     tls = {"certificate": files["certificate"], "key": files["key"], "clients_ca": files["ca"]}
-    settings = FanOut.model_validate({"listen": "127.0.0.1:0", "tls": tls})
+    values = {"listen": "127.0.0.1:0", "tls": tls, "max_consumers": consumers}
+    settings = FanOut.model_validate(values)
     server = FanOutServer(settings, "charles", log)
     await server.start()
     try:
