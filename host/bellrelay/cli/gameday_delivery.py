@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Any
 
@@ -42,29 +43,30 @@ async def _everything(files: GamedayFiles, least: int) -> dict[str, Any]:
     end = time.monotonic() + _TOLD_S
     names: list[str] = []
     equal = once = True
-    async with aiohttp.ClientSession() as session:
+    async with contextlib.AsyncExitStack() as stack:
+        sessions = {role: await stack.enter_async_context(_session(files, role)) for role in ROLES}
+
+        async def ask(role: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+            return await _ask(sessions[role], files, role, path, body)
+
         while True:
             for role, peer in (ROLES, ROLES[::-1]):
                 while True:
                     wish = {"size": KEY_BITS, "number": _AT_ONCE}
-                    status, told = await _ask(session, files, role, f"{APPS[peer]}/enc_keys", wish)
+                    status, told = await ask(role, f"{APPS[peer]}/enc_keys", wish)
                     if status != 200 and wish["number"] > 1:
                         wish["number"] = 1
-                        status, told = await _ask(
-                            session, files, role, f"{APPS[peer]}/enc_keys", wish
-                        )
+                        status, told = await ask(role, f"{APPS[peer]}/enc_keys", wish)
                     if status != 200:
                         break
                     mine = {key["key_ID"]: key["key"] for key in told["keys"]}
                     wanted = {"key_IDs": [{"key_ID": name} for name in mine]}
-                    status, told = await _ask(
-                        session, files, peer, f"{APPS[role]}/dec_keys", wanted
-                    )
+                    status, told = await ask(peer, f"{APPS[role]}/dec_keys", wanted)
                     theirs = {k["key_ID"]: k["key"] for k in told["keys"]} if status == 200 else {}
                     equal &= mine == theirs
                     names += list(mine)
                     again = {"key_IDs": wanted["key_IDs"][:1]}
-                    status, _ = await _ask(session, files, peer, f"{APPS[role]}/dec_keys", again)
+                    status, _ = await ask(peer, f"{APPS[role]}/dec_keys", again)
                     once &= status != 200
             if len(names) >= least or time.monotonic() > end:
                 break
@@ -73,17 +75,19 @@ async def _everything(files: GamedayFiles, least: int) -> dict[str, Any]:
     return {"keys": len(names), "bits": KEY_BITS * len(names), "equal": equal, "once": once}
 
 
+def _session(files: GamedayFiles, role: str) -> aiohttp.ClientSession:
+    """Of the application at this side's KME."""
+    own, name = files.folder, APPS[role]
+    context = client_context(own / f"{name}.crt", own / f"{name}.key", own / "ca.crt")
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=context))
+
+
 async def _ask(
     session: aiohttp.ClientSession, files: GamedayFiles, role: str, path: str, body: dict[str, Any]
 ) -> tuple[int, dict[str, Any]]:
-    own = files.folder
-    name = APPS[role]
-    context = client_context(own / f"{name}.crt", own / f"{name}.key", own / "ca.crt")
     url = f"https://127.0.0.1:{files.kme_ports[role]}/api/v1/keys/{path}"
     try:
-        async with session.post(
-            url, json=body, ssl=context, server_hostname=f"kme-{role}"
-        ) as answer:
+        async with session.post(url, json=body, server_hostname=f"kme-{role}") as answer:
             told: dict[str, Any] = await answer.json()
             return answer.status, told
     except (aiohttp.ClientError, OSError, ValueError) as error:
