@@ -242,3 +242,12 @@ def test_without_raw_tags_histograms_are_a_blur_and_it_says_what_is_missing():
     share, n = board.errors_in_z(0.2)
     assert n > 50
     assert share > 0.3
+
+
+def test_pulses_that_are_moved_on_purpose_pull_nothing_in():
+    eta = {"eta": 0.02}
+    board = BoardWithLight({"clock_offset_ppm": 5.0, "arm_a": eta, "arm_b": eta})
+    board.tracker.leave_light()
+    board.run(0.3)
+    assert board.tracker.status()["follow"] == "light"
+    assert board.tracker.servo.trim == 0

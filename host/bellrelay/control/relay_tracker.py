@@ -156,7 +156,7 @@ class RelayTracker:
             if light.given_up:
                 # Histograms are all there is, and show pulses of clocks that are alike.
                 self._missing = f"; in raw tags {light.given_up}"
-                self._light_ends()
+                self.leave_light()
         elif self._pending is None and self.reference_locked is not False:
             self._take_light(reading)
 
@@ -171,11 +171,7 @@ class RelayTracker:
         )
         moves_ps = abs(self.servo.filter.rate_ps_per_s) * self.servo.settings.pull_in_s
         if abs(reading.phase_ps) + moves_ps + reading.half_ps < _RIGHT_SLOT * self._period_ps:
-            self._light_ends()
-
-    def _light_ends(self) -> None:
-        self._light = None
-        self._pulled_in, self._pulled_in_s = True, self.now_s
+            self.leave_light()
 
     def _take_sync(self, reading: SyncReading) -> None:
         jitter = self._sync_jitter()
@@ -217,6 +213,12 @@ class RelayTracker:
             if self._pending is None and self.reference_locked is not False:
                 self.servo.measured(positions.shift_ps, sigma, middle_s)
         self.measured += 1
+
+    def leave_light(self) -> None:
+        """What raw tags say of the light is not looked at any more: histograms do."""
+        if self._light is not None:
+            self._light = None
+            self._pulled_in, self._pulled_in_s = True, self.now_s
 
     def decide(self) -> int | None:
         """The trim to write now; None: the board has yet to follow the last one."""

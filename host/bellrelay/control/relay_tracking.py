@@ -247,6 +247,9 @@ class RelayTracking:
 
     def _told(self, beat: Heartbeat, session: BoardSession, tracker: RelayTracker) -> None:
         with self._lock:
+            if self._held.is_set():
+                # Where the pulses lie now says nothing of the clocks.
+                tracker.leave_light()
             tracker.heartbeat(beat)
             if not tracker.pulling_in:
                 self._light = None
