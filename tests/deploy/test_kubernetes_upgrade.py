@@ -134,8 +134,8 @@ def test_nothing_is_begun_that_could_not_be_judged_or_taken_back(upgrade, why):
 
 def test_pods_that_do_not_come_up_are_taken_back_with_all_else(upgrade):
     """Only what was changed goes back: a workload that stayed has no earlier version to go to."""
-    upgrade.run(site("one", "zero"))
-    upgrade.run(site("one", "one"))
+    for image in ("zero", "one"):
+        upgrade.cluster.take(workload("Deployment", "cluster-worker", image), dry=False)
     upgrade.cluster.broken.add("two")
     code, said = upgrade.run(site("two", "one", "198.51.100.0/24", config("endpoint-config-new")))
     assert (code, upgrade.there()) == (1, FIRST)
