@@ -46,9 +46,11 @@ def doctor(
 ) -> None:
     """Look at everything that a daemon's file names, before it is started or when it is not well.
 
-    Line by line: what is right, what is wrong, and what to do about it. Nothing is changed, and no
-    secret is printed. Ends with 0 if nothing has failed, else with the code of the first failure
-    (that of the daemon that would end of it, where there is one; 8 otherwise).
+    Says line by line what is right, what is wrong, and what to do. It changes nothing and prints
+    no secret.
+
+    Ends with 0 if nothing has failed, else with the code of the first failure: that with which the
+    daemon would end of it, or 8.
     """
     from bellrelay.observe.doctor.examine import examine
 

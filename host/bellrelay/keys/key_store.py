@@ -39,7 +39,7 @@ from .key_requests import (
     Shortage,
 )
 from .key_states import Held, KeyState, UnitState
-from .known_keks import KekUse, kek_use, know_keks
+from .known_keks import KekUse, kek_use, know_keks, require_configured, sealed_under
 from .pairs import Pairs
 from .provenance import FinishedKey, Provenance
 from .sealing import Keyring
@@ -146,12 +146,7 @@ class KeyStore:
 
     def _require_keks(self) -> None:
         """Every KEK under which something is sealed is there, and is what it was."""
-        missing = set(self.keks()) - self._context.keyring.kek_ids
-        if missing:
-            raise StoreError(
-                f"{self._database.name}: key is sealed under {', '.join(sorted(missing))}, "
-                "which is not configured"
-            )
+        require_configured(self.keks(), self._context.keyring, self._database.name)
         self._write(lambda t: know_keks(t, self._context.keyring))
 
     def _reassign(self) -> None:
@@ -513,13 +508,7 @@ class KeyStore:
 
     def keks(self) -> dict[str, int]:
         """KEKs under which something is sealed, and how many units are."""
-        c = schema.unit.c
-        query = (
-            select(c.kek_id, func.count().label("n"))
-            .where(c.kek_id.is_not(None))
-            .group_by(c.kek_id)
-        )
-        return self._read(lambda db: {row.kek_id: row.n for row in db.execute(query)})
+        return self._read(sealed_under)
 
 
 def _kind(state: int, held: int) -> str:

@@ -7,9 +7,10 @@ not cost every key.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from . import schema
 from .audit_record import AuditEvent
@@ -17,7 +18,14 @@ from .database import Transaction
 from .sealing import Keyring, SealBroken, Sealer
 from .store_errors import StoreError
 
-__all__ = ["KekUse", "kek_use", "know_keks", "require_known"]
+__all__ = [
+    "KekUse",
+    "kek_use",
+    "know_keks",
+    "require_configured",
+    "require_known",
+    "sealed_under",
+]
 
 _TEXT = b"bellrelay: this KEK is the one that it was"
 _AAD = b"bellrelay kek 1"
@@ -58,6 +66,24 @@ def know_keks(transaction: Transaction, keyring: Keyring) -> None:
                 )
             )
             transaction.events.append(AuditEvent("kek-used", "system", f"kek:{sealer.kek_id}"))
+
+
+def sealed_under(connection: Connection) -> dict[str, int]:
+    """KEKs under which something is sealed, and how many units are."""
+    c = schema.unit.c
+    query = (
+        select(c.kek_id, func.count().label("n")).where(c.kek_id.is_not(None)).group_by(c.kek_id)
+    )
+    return {row.kek_id: row.n for row in connection.execute(query)}
+
+
+def require_configured(used: Iterable[str], keyring: Keyring, store: str) -> None:
+    """Whether every KEK that key is sealed under is there. StoreError, naming the store."""
+    missing = set(used) - keyring.kek_ids
+    if missing:
+        raise StoreError(
+            f"{store}: key is sealed under {', '.join(sorted(missing))}, which is not configured"
+        )
 
 
 def require_known(sealer: Sealer, known: bytes) -> None:

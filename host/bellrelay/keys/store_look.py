@@ -17,7 +17,7 @@ from bellrelay.service.read_only_sqlite import read_only
 from . import schema
 from .database import database_url
 from .kme_config import KmeConfig
-from .known_keks import require_known
+from .known_keks import require_configured, require_known, sealed_under
 from .open_store import store_url
 from .sealing import Keyring
 from .store_errors import StoreError, StoreUnavailable
@@ -75,6 +75,7 @@ def _look(engine: Engine, config: KmeConfig, keyring: Keyring | None, name: str)
             if found.get(key, value) != value:
                 raise StoreError(f"{name}: made with {key} {found[key]}, not {value}")
         if keyring is not None:
+            require_configured(sealed_under(connection), keyring, name)
             columns = schema.kek.c
             rows = connection.execute(select(columns.kek_id, columns.known))
             known = {row.kek_id: bytes(row.known) for row in rows}

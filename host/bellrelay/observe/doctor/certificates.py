@@ -29,7 +29,8 @@ SOON = timedelta(days=30)
 """A certificate that ends within it is a warning."""
 _LITTLE_OF_LIST = 0.25
 """Share of a revocation list's time, when less is left of which somebody should have renewed it."""
-_SIGN = "have {} signed anew: docs/how-to/run-daemons.md, certificates and keys"
+_PAGE = "docs/how-to/run-daemons.md, certificates and keys"
+_SIGN = "have {} signed anew: " + _PAGE
 
 
 def check_certificates(
@@ -60,6 +61,12 @@ def _bad(config: FileModel, key: str, value: object, wanted: str, remedy: str) -
     return failed(_CHECK, f"{key}: {value}; wanted: {wanted}", remedy, error)
 
 
+def _unreadable(config: FileModel, key: str, path: Path, error: OSError) -> Finding:
+    missing = isinstance(error, FileNotFoundError)
+    remedy = f"put it there: {_PAGE}" if missing else f"ls -l {path}"
+    return _bad(config, key, path, f"PEM that can be read ({error.strerror})", remedy)
+
+
 def _own(config: FileModel, section: Certificates, now: datetime) -> Iterator[Finding]:
     """Our own certificate, and its key."""
     path = section.files.certificate
@@ -72,7 +79,7 @@ def _own(config: FileModel, section: Certificates, now: datetime) -> Iterator[Fi
         yield failed(_CHECK, error, _SIGN.format("it"))
         return
     except OSError as error:
-        yield _bad(config, key, path, f"PEM that can be read ({error.strerror})", f"ls -l {path}")
+        yield _unreadable(config, key, path, error)
         return
     except ValueError:
         yield _bad(config, key, path, "a certificate, PEM", f"openssl x509 -in {path} -text")
@@ -146,7 +153,7 @@ def _authority(
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except OSError as error:
-        yield _bad(config, key, path, f"PEM that can be read ({error.strerror})", f"ls -l {path}")
+        yield _unreadable(config, key, path, error)
         return
     except ValueError:
         yield _bad(config, key, path, "certificates, PEM", f"openssl x509 -in {path} -text")

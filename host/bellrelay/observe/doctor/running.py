@@ -20,7 +20,8 @@ from .finding import Finding, failed, passed, unknown
 __all__ = ["Running", "ask_running", "check_daemon", "is_locked"]
 
 _CHECK = "daemon"
-_ASK_S = 2.0
+_ASK_S = 5.0
+"""Longer than a daemon of a busy machine takes; where nobody listens, the answer comes at once."""
 
 
 @dataclass(frozen=True)
