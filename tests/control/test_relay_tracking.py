@@ -73,6 +73,8 @@ def test_without_light_and_sync_it_holds_over_and_comes_back(tmp_path):
         relay.until_state("locked")
         assert relay.status()["losses"] == 1
         kinds = [(e["kind"], e.get("state")) for e in relay.daemon.events]
+        said = {e.get("slot_clock") for e in relay.daemon.events if e["kind"] == "heartbeat"}
+    assert "locked" in said
     states = [state for kind, state in kinds if kind == "slot-clock"]
     assert states[:4] == ["acquiring", "locked", "holdover", "lost"]
 

@@ -355,3 +355,17 @@ def test_a_new_beginning_does_not_make_the_relays_clock_locked_and_a_new_acquisi
     tracking.take(Event(1, 2, {"kind": "heartbeat", "cut_slot": 0}))
     tracking.take(Event(2, 2, link.clicks().values()))
     assert tracking.counts.unlocked == 12
+
+
+def test_a_heartbeat_tells_those_who_come_late_whether_the_relays_clock_is_locked():
+    link = EventLink(fibre_ps=[0.0, 300.0])
+    tracking = made()
+    for state, taken in (("acquiring", 0), ("locked", 4), ("holdover", 4), ("locked", 8)):
+        beat = {"kind": "heartbeat", "cut_slot": 0, "slot_clock": state}
+        tracking.take(Event(0, 1, beat))
+        follow(link, tracking, 1)
+        assert tracking.counts.taken == taken
+    # A relay of which nothing is said is taken at its word.
+    tracking.take(Event(0, 1, {"kind": "heartbeat", "cut_slot": 0}))
+    follow(link, tracking, 1)
+    assert tracking.counts.taken == 12

@@ -78,6 +78,7 @@ def relay_reading(before: Status, after: Status) -> RelayReading:
         width_ps=measured(tracking.get("width_ps")) if fresh else None,
         visibility=measured(tracking.get("visibility")) if fresh else None,
         reference_locked=tracking.get("reference_locked"),
+        clock_locked=tracking.get("locked"),
         span_s=None if period_ps is None else slots * float(period_ps) * 1e-12,
     )
 

@@ -71,13 +71,14 @@ class RelayReading:
 
     running: whether the board is acquiring. heartbeat_age_s: since its last heartbeat. slots, live:
     closed slots, and those in which every detector could have fired. psi_minus, psi_plus:
-    announced. lost: frames of the board that the line lost. light, delay_ps: Alice's and Bob's
-    arm, of the public tracking slots: clicks per slot in which the source sends its mean
-    intensity, and arrival against where it belongs. width_ps: of the arrivals. visibility: of the
-    Hong-Ou-Mandel dip. reference_locked: of the clock, where there is one to lock to. tracked:
-    whether endpoints are told of clicks in their tracking slots, light or not. public_z, public_x:
-    (errors, outcomes) of tracking slots, where bits are public too: both signals, and both mu or
-    both nu. span_s: link time that the counts are of; None: the observation's.
+    announced. lost: frames of the board that the line lost. light, delay_ps: Alice's and Bob's arm,
+    of the public tracking slots: clicks per slot in which the source sends its mean intensity, and
+    arrival against where it belongs. width_ps: of the arrivals. visibility: of the Hong-Ou-Mandel
+    dip. reference_locked: of the clock, where there is one to lock to. clock_locked: whether the
+    slot clock is held on the pulses; None: nobody holds it. tracked: whether endpoints are told of
+    clicks in their tracking slots, light or not. public_z, public_x: (errors, outcomes) of tracking
+    slots, where bits are public too: both signals, and both mu or both nu. span_s: link time that
+    the counts are of; None: the observation's.
     """
 
     running: bool
@@ -93,6 +94,7 @@ class RelayReading:
     width_ps: Measured | None = None
     visibility: Measured | None = None
     reference_locked: bool | None = None
+    clock_locked: bool | None = None
     tracked: tuple[bool, bool] = (False, False)
     public_z: tuple[int, int] = (0, 0)
     public_x: tuple[int, int] = (0, 0)

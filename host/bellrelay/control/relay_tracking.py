@@ -309,6 +309,8 @@ class RelayTracking:
         )
         session = self._session
         if session is not None:
+            # For whoever comes later than the event.
+            session.beside_heartbeats = {"slot_clock": state}
             # The first, too: until it is locked endpoints must not take its slots for right.
             before = self._state or "waiting"
             session.publish({"kind": "slot-clock", "state": state, "before": before})

@@ -23,6 +23,8 @@ __all__ = ["Carrier", "Left", "RelayWatch"]
 
 _log = structlog.get_logger(__name__)
 
+_PULLED_IN_S = 30.0
+"""A relay that light has come to anew may take so long to pull its slot clock in."""
 _LEAVES = (Action.FAIL_OVER, Action.CONTAIN)
 
 
@@ -75,7 +77,8 @@ class RelayWatch:
     learn_s
         Link time that a baseline is learnt from.
     settle_s
-        Link time after light was directed to the relay, until its counts are those of this light.
+        Link time after light was directed to the relay, until its counts are those of this light;
+        longer while its slot clock is pulled in, which had no pulses to hold to in the dark.
     carrier
         Carries out what is ordered while the relay is active.
     """
@@ -99,6 +102,7 @@ class RelayWatch:
         self._settle_s = settle_s
         self._actuator = _OfRelay(carrier, relay_id, lambda: self.active)
         self._since_s = 0.0
+        self._pulled_in = False
         self._disturbed_s = -math.inf
         self._learner: BaselineLearner | None = None
         self._presence = Watch(UNKNOWN, self._actuator)
@@ -114,6 +118,7 @@ class RelayWatch:
             return
         self.active, self.left = True, None
         self._since_s = self._observer.time.now_s
+        self._pulled_in = False
         self._learner, baseline = None, None
         if self._file is not None:
             try:
@@ -170,8 +175,11 @@ class RelayWatch:
             if part.calibrating:
                 # Light that is moved on purpose, and blocks that have it in them, tell nothing.
                 self._since_s = self._disturbed_s = part.time_s
+            in_place = self._in_place(part)
+            if not in_place:
+                self._disturbed_s = part.time_s
             part = without_blocks_before(part, self._disturbed_s)
-            if part.time_s - self._since_s > self._settle_s:
+            if in_place and part.time_s - self._since_s > self._settle_s:
                 lit.append(whole)
             else:
                 part = without_light(part)
@@ -180,6 +188,14 @@ class RelayWatch:
         if self._learner is not None:
             self._learn(lit, notices)
         return notices
+
+    def _in_place(self, part: Observation) -> bool:
+        """Whether light lies where it belongs, once it has come, as far as the relay says so."""
+        relay, lit_s = part.relay, part.time_s - self._since_s
+        if (relay is not None and relay.clock_locked is not False) or lit_s > _PULLED_IN_S:
+            self._pulled_in = True
+        # Without a baseline nothing is told of counts: they are learnt from in the meantime.
+        return self._pulled_in or relay is None or not self._baseline.known
 
     # ------------------------------------------------------------------------------ baseline
 

@@ -120,7 +120,7 @@ class SourceTracking:
         self.light: SourceLight | None = None
         self.delays: SourceDelays | None = None
         self._centres = tuple(settings.centres_ps)
-        # Until it says that it is not: a relay that has said so long ago says it no more.
+        # Until it says that it is not.
         self._relay_locked = True
         self._begin()
 
@@ -172,13 +172,20 @@ class SourceTracking:
             cut = event.values.get("cut_slot")
             if isinstance(cut, int) and not isinstance(cut, bool) and 0 <= cut < 1 << 63:
                 self._pass_to(cut)
+            clock = event.values.get("slot_clock")
+            if isinstance(clock, str):
+                self._clock(locked=clock == "locked")
         elif event.kind == "calibration":
             self._calibration(event)
         elif event.kind == "slot-clock":
-            self._relay_locked = event.values.get("state") == "locked"
-            self._window = None
+            self._clock(locked=event.values.get("state") == "locked")
         elif event.kind == TrackingClicks.KIND and self.now_s >= self._calibrating_to_s:
             self._clicks(event)
+
+    def _clock(self, *, locked: bool) -> None:
+        """What the relay says of its slot clock; a window has clicks of before or after."""
+        if locked != self._relay_locked:
+            self._relay_locked, self._window = locked, None
 
     def _calibration(self, event: Event) -> None:
         """Pulses that the relay moves on purpose say nothing of our sender.

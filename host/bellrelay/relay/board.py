@@ -142,6 +142,8 @@ class BoardSession:
         Of the acquisition that runs.
     failure : BaseException or None
         Of the pipeline, a fault of the program.
+    beside_heartbeats : Mapping
+        What a companion adds to the log's events of heartbeats; any thread may put another there.
     """
 
     def __init__(
@@ -163,6 +165,7 @@ class BoardSession:
         self.reason = ""
         self.heartbeat: Heartbeat | None = None
         self.heartbeat_at = 0.0
+        self.beside_heartbeats: Mapping[str, Any] = {}
         self.histogram: NDArray[np.uint64] | None = None
         self.periods: HistogramPeriods | None = None
         self.gaps = 0
@@ -626,6 +629,7 @@ class BoardSession:
                         "cut_tick": beat.fields["cut_tick"],
                         "cut_slot": beat.fields["cut_slot"],
                         "counters": {k: v for k, v in beat.counters.items() if v},
+                        **self.beside_heartbeats,
                     },
                 )
         self._changed.notify_all()
