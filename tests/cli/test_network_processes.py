@@ -46,7 +46,7 @@ def sound(told: Mapping[str, Any], relays: int, pairs: int) -> Mapping[str, Any]
     # As many announcements as the model says of the light that there was.
     pace = step["pace"]["mean"]
     announced = step["announcements_per_s"]
-    assert announced["seen"] == pytest.approx(pace * announced["model"], rel=0.1)
+    assert announced["seen"] == pytest.approx(pace * announced["model"], rel=0.2)
     assert len(step["key_bits_per_s"]["each"]) == pairs
     assert step["keys"]["fetched"] > 0
     assert step["keys"]["unequal"] == 0
@@ -120,9 +120,10 @@ class _Network:
 def stretch(**changed: Any) -> Stretch:
     """Ten seconds in which all is well, but for what is changed of the end."""
     zero = {"r0": 0, "r1": 0}
-    before = Look(0.0, 0, 0.0, {}, {}, zero, zero, zero, {"p": 1, "q": 0})
+    dark = {"r0": (0.0, 0.0), "r1": (0.0, 0.5)}
+    before = Look(0.0, 0, 0.0, {}, {}, dark, zero, zero, {"p": 1, "q": 0})
     end: dict[str, Any] = {
-        "simulated_s": {"r0": 10.0, "r1": 9.9},
+        "simulated": {"r0": (10.0, 10.0), "r1": (9.4, 9.9)},
         "logged": {"r0": 1000, "r1": 1000},
         "behind": {"r0": 20, "r1": 0},
         "unended": {"p": 2, "q": 1},
@@ -137,7 +138,7 @@ def stretch(**changed: Any) -> Stretch:
     ("changed", "first"),
     [
         ({}, None),
-        ({"simulated_s": {"r0": 10.0, "r1": 9.0}}, "light"),
+        ({"simulated": {"r0": (10.0, 10.0), "r1": (9.0, 9.9)}}, "light"),
         ({"behind": {"r0": 0, "r1": 150}}, "announcements"),
         ({"unended": {"p": 3, "q": 0}}, "blocks"),
         ({"available": 1 << 28}, "memory"),

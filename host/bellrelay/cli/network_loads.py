@@ -56,7 +56,7 @@ def backlog(
     ] = 4e5,
     most_blocks: Annotated[
         int, typer.Option(help="Of more blocks than this, so many are run.", min=4, max=100_000)
-    ] = 32,
+    ] = 64,
     rtt_ms: Annotated[
         float, typer.Option(help="Round trip between the endpoints.", min=0.0, max=10_000.0)
     ] = 2.0,

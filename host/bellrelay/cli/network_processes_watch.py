@@ -44,7 +44,8 @@ class Asked:
 class Look:
     """At a moment.
 
-    cpu_s, memory : by process. logged, behind : announcements, by relay. unended : blocks whose
+    cpu_s, memory : by process. simulated : by relay, light and when that was told. logged, behind :
+    announcements, by relay. unended : blocks whose
     light has passed, by pair.
     """
 
@@ -53,7 +54,7 @@ class Look:
     machine_s: float
     cpu_s: Mapping[str, float]
     memory: Mapping[str, int]
-    simulated_s: Mapping[str, float]
+    simulated: Mapping[str, tuple[float, float]]
     logged: Mapping[str, int]
     behind: Mapping[str, int]
     unended: Mapping[str, int]
@@ -89,8 +90,8 @@ class Stretch:
 
     def pace(self, relay: str) -> float:
         """Light of a relay, of the time that passed."""
-        light = self.after.simulated_s[relay] - self.before.simulated_s[relay]
-        return light / self.seconds
+        (first, then_s), (last, now_s) = self.before.simulated[relay], self.after.simulated[relay]
+        return (last - first) / (now_s - then_s) if now_s > then_s else 0.0
 
     def announced(self, relay: str) -> float:
         """Announcements of a relay per second."""
@@ -121,7 +122,7 @@ def look(network: ProcessNetwork) -> Look:
         busy_seconds(),
         {name: cpu_seconds(pid) for name, (_, pid) in pids.items()},
         {name: resident_bytes(pid) for name, (_, pid) in pids.items()},
-        {r.name: r.simulated_s for r in network.relays},
+        {r.name: (r.simulated_s, r.events.told_s) for r in network.relays},
         logged,
         behind,
         unended,

@@ -276,6 +276,8 @@ class TwinEvents:
     ----------
     slots : int
         That it has simulated.
+    told_s : float
+        When it said so, by the monotonic clock.
     done : bool
         Whether the last photon is on the board.
     truth : dict
@@ -284,6 +286,7 @@ class TwinEvents:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.slots = 0
+        self.told_s = time.monotonic()
         self.done = False
         self.truth: dict[str, Any] = {}
         self._process = process
@@ -298,7 +301,8 @@ class TwinEvents:
                 event = json.loads(line)
                 with self._change:
                     self._seen.add(event["event"])
-                    self.slots = max(self.slots, event.get("slots", 0))
+                    if event.get("slots", 0) > self.slots:
+                        self.slots, self.told_s = event["slots"], time.monotonic()
                     if event["event"] == "done":
                         self.done, self.truth = True, event["truth"]
                     self._change.notify_all()
