@@ -1,6 +1,8 @@
 """`bellrelay doctor` as an operator types it: lines, JSON, exit codes."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -130,6 +132,22 @@ def test_all_is_well_is_nought(relay, monkeypatch):
     monkeypatch.setattr(module, "_findings", found)
     ran = doctor(relay)
     assert (ran.exit_code, ran.stdout.splitlines()[-1]) == (0, "1 ok, 1 warning, 1 not known")
+
+
+def test_the_page_shows_what_it_says(monkeypatch):
+    """All but what another machine may have otherwise: its clock, its limits, its addresses."""
+    root = Path(__file__).resolve().parents[2]
+    page = (root / "docs" / "how-to" / "doctor.md").read_text()
+    (shown,) = re.findall(r"^```text\n(.*?)\n```", page, re.M | re.S)
+    monkeypatch.chdir(root)
+    said = doctor(Path("deploy/relay.example.yaml")).stdout
+
+    def kept(text):
+        lines = re.sub(r"\n +do: ", " do: ", text).splitlines()
+        return [line for line in lines if not re.match(r".{11}(clock|limits|addr)|\d+ ok", line)]
+
+    assert len(kept(shown)) > 8
+    assert kept(said) == kept(shown)
 
 
 def test_without_a_file_it_says_what_it_takes(capsys):

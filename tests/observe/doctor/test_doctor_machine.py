@@ -80,6 +80,17 @@ def test_a_file_in_its_place_and_a_place_where_nothing_can_be_made(tmp_path, mon
     assert "install -d" in found.remedy
 
 
+def test_where_this_user_may_not_look_nothing_is_claimed(tmp_path, monkeypatch):
+    def hidden(_path, **_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(type(tmp_path), "stat", hidden)
+    found = of_directory(tmp_path)
+    (secret,) = check_private_files([PrivateFile("kek.file", tmp_path / "kek", "KEK", "make it")])
+    for each in (found, secret):
+        assert (each.state, "ask as the daemon's user" in each.remedy) == ("not known", True)
+
+
 def test_a_file_system_on_which_locks_do_not_hold(tmp_path, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", lambda *_: None)
     found = of_directory(tmp_path)

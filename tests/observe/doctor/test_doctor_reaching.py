@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from nats_servers import DEADLINE_S, Network, certificates, one_server
 
 from bellrelay.observe.doctor.needs import Broker, Connection, TlsFiles, WatchedDaemon
 from bellrelay.observe.doctor.reaching import Unreachable, check_reaching
@@ -137,3 +138,28 @@ def test_a_peer_is_not_called_while_the_daemon_runs(parties):
             assert len(seen) == 1
 
     asyncio.run(run())
+
+
+@pytest.mark.needs_server
+def test_a_broker_lets_in_whom_it_knows(requires_program, tmp_path):
+    program = requires_program("nats-server", "apt-get install nats-server")
+    tls = certificates(tmp_path / "tls")
+    server, port = one_server(program, tmp_path, tls)
+    network = Network([port], tls)
+
+    async def run():
+        def as_(user, folder=None):
+            return Broker("nats.servers", network.settings(user, folder), user)
+
+        async with asyncio.timeout(DEADLINE_S):
+            while (good := await asked(brokers=[as_("alice-1")])).state != "passed":
+                # It may not be up yet.
+                await asyncio.sleep(0.1)
+        assert "lets alice-1 in" in good.detail
+        forged = await asked(brokers=[as_("alice-1", tls / "forged")])
+        assert (forged.state, isinstance(forged.error, Unreachable)) == ("failed", True)
+
+    try:
+        asyncio.run(run())
+    finally:
+        server.stop()

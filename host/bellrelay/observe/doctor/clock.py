@@ -14,7 +14,7 @@ __all__ = ["KernelClock", "check_clock", "kernel_clock"]
 
 _CHECK = "clock"
 _STA_UNSYNC = 0x0040
-_REMEDY = "timedatectl set-ntp true, or chronyc tracking; docs/how-to/run-daemons.md"
+_REMEDY = "timedatectl set-ntp true; what a server says: chronyc tracking"
 
 
 @dataclass(frozen=True)

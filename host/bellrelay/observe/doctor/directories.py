@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 
 from .finding import Finding, failed, passed, unknown, warning
 from .needs import Directory
+from .private_files import AS_THE_DAEMON
 
 __all__ = ["FULL_MB", "LITTLE_MB", "StorageFault", "check_directories"]
 
@@ -42,7 +44,11 @@ def check_directories(
 ) -> Iterator[Finding]:
     """Each of them; a file of nought bytes is made and removed."""
     for directory in directories:
-        yield from _check(directory, free_bytes)
+        try:
+            yield from _check(directory, free_bytes)
+        except PermissionError:
+            where = f"{directory.key}: {directory.path}: this user may not look there"
+            yield unknown(_CHECK, where, AS_THE_DAEMON)
 
 
 def _check(directory: Directory, free_bytes: FreeBytes) -> Iterator[Finding]:
@@ -58,8 +64,9 @@ def _check(directory: Directory, free_bytes: FreeBytes) -> Iterator[Finding]:
         _try_lock(at)
     except OSError as error:
         why = error.strerror or str(error)
-        makes = f"install -d -m 0700 -o USER {path}, USER the daemon's user"
-        yield _bad(key, f"{at}: {why}", makes, error.errno or errno.EACCES)
+        whose = f"{why} (owned by user {at.stat().st_uid}, and this is user {os.geteuid()})"
+        makes = f"install -d -m 0700 -o USER {path}, USER the daemon's user; or {AS_THE_DAEMON}"
+        yield _bad(key, f"{at}: {whose}", makes, error.errno or errno.EACCES)
         return
     free = free_bytes(at) // _MB
     need = max(0, directory.may_grow_mb - _used_bytes(path) // _MB)
@@ -89,7 +96,12 @@ def _nearest(path: Path) -> Path:
 def _used_bytes(path: Path) -> int:
     if not path.is_dir():
         return 0
-    return sum(each.stat().st_size for each in path.iterdir() if each.is_file())
+    used = 0
+    for each in path.iterdir():
+        # The oldest may just go.
+        with contextlib.suppress(FileNotFoundError):
+            used += each.stat().st_size
+    return used
 
 
 def _try_lock(path: Path) -> None:

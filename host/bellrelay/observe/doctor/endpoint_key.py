@@ -19,7 +19,7 @@ from bellrelay.settings.plugins import installed_plugins
 
 from .directories import StorageFault
 from .finding import Finding, failed, passed, unknown, warning
-from .private_files import open_to_others
+from .private_files import AS_THE_DAEMON, open_to_others
 from .running import Running
 
 __all__ = ["check_block_store", "check_key_pool", "check_plugins"]
@@ -84,7 +84,7 @@ def check_key_pool(config: EndpointConfig, running: Running | None) -> Iterator[
             yield open_to_others(check, "key_pool.file", error)
             return
         except OSError as error:
-            yield unknown(check, f"key_pool.file: {path}: {error.strerror}", "ls -lR on it")
+            yield unknown(check, f"key_pool.file: {path}: {error.strerror}", AS_THE_DAEMON)
             return
         send, receive = 8 * look.send_left, 8 * look.receive_left
     left = min(send, receive)
@@ -109,7 +109,7 @@ def check_block_store(config: EndpointConfig) -> Iterator[Finding]:
         yield passed(check, f"{path}: not there yet; the first start makes it")
         return
     except (OSError, sqlite3.Error) as error:
-        yield unknown(check, f"{path}: {error}")
+        yield unknown(check, f"store.directory: {path}: {error}", AS_THE_DAEMON)
         return
     try:
         (form,) = db.execute("PRAGMA user_version").fetchone()

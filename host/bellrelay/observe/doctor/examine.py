@@ -109,7 +109,7 @@ def _findings(config: FileModel, name: str) -> Iterator[Finding]:
         lock = config.log.directory / "lock"
         running = _running(config.health, "relay_id", name, lock)
         needs = relay_needs(config)
-        yield from check_daemon(Kind.RELAY, name, running)
+        yield from check_daemon(config, Kind.RELAY, name, running)
         yield from _on_disk(config, needs)
         yield from _view_tokens(config)
         yield from check_relay_board(config, running)
@@ -117,7 +117,7 @@ def _findings(config: FileModel, name: str) -> Iterator[Finding]:
         lock = config.key_pool.file / "lock"
         running = _running(config.health, "endpoint_id", name, lock)
         needs = endpoint_needs(config)
-        yield from check_daemon(Kind.ENDPOINT, name, running)
+        yield from check_daemon(config, Kind.ENDPOINT, name, running)
         yield from _on_disk(config, needs)
         yield from check_plugins(config)
         yield from check_key_pool(config, running)
@@ -125,7 +125,7 @@ def _findings(config: FileModel, name: str) -> Iterator[Finding]:
     elif isinstance(config, KmeConfig):
         running = _running(config.health, "kme_id", name)
         needs = kme_needs(config)
-        yield from check_daemon(Kind.KME, name, running)
+        yield from check_daemon(config, Kind.KME, name, running)
         yield from _on_disk(config, needs)
         keks = tuple(file for file in needs.private_files if file.key.startswith("kek."))
         yield from check_kme_store(config, keks)
@@ -133,7 +133,7 @@ def _findings(config: FileModel, name: str) -> Iterator[Finding]:
         assert isinstance(config, ClusterConfig)
         running = _running(config.health, "endpoint_id", name)
         needs = cluster_needs(config)
-        yield from check_daemon(None, name, running)
+        yield from check_daemon(config, None, name, running)
         yield from _on_disk(config, needs)
     yield from _around(config, needs, running)
 

@@ -12,7 +12,7 @@ from bellrelay.keys.store_look import look_at_store
 
 from .finding import Finding, State, failed, passed, unknown, warning
 from .needs import PrivateFile
-from .private_files import check_private_files
+from .private_files import AS_THE_DAEMON, check_private_files
 
 __all__ = ["check_kme_store"]
 
@@ -52,6 +52,8 @@ def _store(config: KmeConfig, keyring: Keyring | None) -> Iterator[Finding]:
         there = look_at_store(config, keyring)
     except StoreUnavailable as error:
         yield failed(check, error, f"{answers}; docs/reference/key-store.md")
+    except PermissionError:
+        yield unknown(check, f"{where}: this user may not look there", AS_THE_DAEMON)
     except (StoreError, SealerError, OSError) as error:
         yield failed(check, error, "docs/reference/key-store.md")
     except ModuleNotFoundError as error:

@@ -12,10 +12,10 @@ from bellrelay.service.private_file import UnsafeMode, require_private_file
 from .finding import Finding, failed, passed, unknown
 from .needs import PrivateFile
 
-__all__ = ["check_private_files", "look_at_secret", "open_to_others"]
+__all__ = ["AS_THE_DAEMON", "check_private_files", "look_at_secret", "open_to_others"]
 
 _CHECK = "private files"
-_RUN_DAEMONS = "docs/how-to/doctor.md, under systemd"
+AS_THE_DAEMON = "ask as the daemon's user: docs/how-to/doctor.md, under systemd"
 
 
 def check_private_files(files: Iterable[PrivateFile]) -> Iterator[Finding]:
@@ -40,10 +40,12 @@ def look_at_secret(check: str, key: str, path: Path, make: str) -> Finding | Non
         unit = unit_of_credential(path)
         if unit is not None:
             handed = f"{key}: {path}: systemd hands it to {unit} alone, as it starts"
-            return unknown(check, handed, _RUN_DAEMONS)
+            return unknown(check, handed, AS_THE_DAEMON)
         return failed(check, f"{key}: {path}: it is not there", make, _unsafe(error))
     except UnsafeMode as error:
         return open_to_others(check, key, error)
+    except PermissionError:
+        return unknown(check, f"{key}: {path}: this user may not look there", AS_THE_DAEMON)
     except OSError as error:
         return failed(check, f"{key}: {path}: {error.strerror}", f"ls -l {path}", _unsafe(error))
     return None
@@ -53,7 +55,7 @@ def open_to_others(check: str, key: str, error: UnsafeMode) -> Finding:
     """What is told of a secret that is not our own, or not ours alone."""
     if os.geteuid() == 0 and "owned by user" in str(error):
         # Root is not the user that the daemon runs as.
-        return unknown(check, f"{key}: {error}", "ask as the daemon's user; " + _RUN_DAEMONS)
+        return unknown(check, f"{key}: {error}", AS_THE_DAEMON)
     return failed(check, f"{key}: {error}", "ls -l; chown to the daemon's user; chmod go=", error)
 
 

@@ -21,6 +21,7 @@ from bellrelay.settings.model import split_address
 
 from .finding import Finding, failed, passed, unknown
 from .needs import Broker, Connection, TlsFiles, WatchedDaemon
+from .private_files import AS_THE_DAEMON
 from .running import Running
 
 __all__ = ["Unreachable", "check_reaching"]
@@ -145,7 +146,7 @@ async def _tls(connection: Connection, files: TlsFiles, at: str) -> Finding:
         return _away(key, f"{at} does not take our certificate: {refused}", remedy)
     if not shown:
         said = f"{key}: {at} is who it should be; whether it takes our certificate was not tried"
-        return unknown(_CHECK, said, "ask as the daemon's user: docs/how-to/doctor.md")
+        return unknown(_CHECK, said, AS_THE_DAEMON)
     return passed(_CHECK, f"{key}: {at}: both sides take each other's certificate")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from bellrelay.observe.daemon_status import Condition, age_text, daemon_status
 from bellrelay.observe.status_file import Kind, health_url
 from bellrelay.service.health_asker import HealthAsker
-from bellrelay.settings.model import Health
+from bellrelay.settings.model import FileModel, Health
 
 from .finding import Finding, failed, passed, unknown
 
@@ -64,7 +64,9 @@ async def ask_running(
     return Running() if lock is not None and is_locked(lock) else None
 
 
-def check_daemon(kind: Kind | None, name: str, running: Running | None) -> Iterator[Finding]:
+def check_daemon(
+    config: FileModel, kind: Kind | None, name: str, running: Running | None
+) -> Iterator[Finding]:
     """What `bellrelay status` would say of it. kind : None, a cluster's."""
     if running is None:
         yield passed(_CHECK, "it does not run")
@@ -86,6 +88,6 @@ def check_daemon(kind: Kind | None, name: str, running: Running | None) -> Itera
     if status.condition is Condition.WELL:
         yield passed(_CHECK, f"it is {status.state}{age}")
     for line in status.wrong:
-        yield failed(_CHECK, line, "bellrelay status --config with this file; docs/runbooks")
+        yield failed(_CHECK, line, f"bellrelay status --config {config.origin}; docs/runbooks")
     for fault in status.faults:
         yield failed(_CHECK, f"{fault.name} of {fault.subject}: {fault.title}", fault.runbook)
