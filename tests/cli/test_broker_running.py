@@ -18,13 +18,21 @@ from bellrelay.cli.gameday_files import RELAYS, SHAPES, TRACKING_SLOTS, write_fi
 from bellrelay.cli.gameday_system import running_system
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import free_port
-from bellrelay.endpoint.block import BlockState
+from bellrelay.endpoint.block import BlockState, Cause
 from bellrelay.endpoint.block_store import BlockStore
 from bellrelay.relay.announcement_log import LogReader
 from bellrelay.wire.messages import Announced
 from bellrelay.wire.tracking import TrackingSlots
 
 LONG_S = 120.0
+LOST_TO_THE_BROKER = {
+    Cause.MISSING_RECORDS,
+    Cause.NOT_INCREASING,
+    Cause.DUPLICATE_SLOT,
+    Cause.NOT_COLLECTED,
+    Cause.QUARANTINED,
+    Cause.LISTS_DIFFER,
+}
 
 
 class Broker:
@@ -168,13 +176,13 @@ def nothing_is_lost_or_doubled(folder, slots):
         mine = [row for row in rows(folder, role) if row.block.relay == 0]
         assert [row.block.index for row in mine] == list(range(len(mine)))
         for row in mine:
+            # A block may be lost to a slow machine; none is to what the broker did.
+            assert row.cause not in LOST_TO_THE_BROKER
             if "announced" in row.record:
                 assert row.record["announced"] == lists[row.block.index]
         ends[role] = {row.block.index: row.state for row in mine if row.state.final}
     both = ends["alice"].keys() & ends["bob"].keys()
     assert all(ends["alice"][index] == ends["bob"][index] for index in both)
-    # Nor has the broker's death cost a block: none ended without key.
-    assert {ends["alice"][index] for index in both} == {BlockState.STORED}
     alice, bob = (keys(folder, role) for role in ROLES)
     assert all(alice[name] == bob[name] for name in alice.keys() & bob.keys())
     # Only the last may be on one side, when all were stopped.
