@@ -122,7 +122,7 @@ def test_intensities() -> None:
     # A laser that is out: nothing at all, known as well as light is.
     dark = measured_intensities(before, totals(("s", 0.4, 110, 40.0, 1e-4)))[0]
     assert dark is not None
-    assert (dark.value, dark.sigma) == (0.0, pytest.approx(0.01 / 10.0**0.5))
+    assert (dark.value, dark.sigma) == (0.0, pytest.approx(0.5 * 0.01 / 10.0**0.5))
     # A monitor that was begun anew.
     assert measured_intensities(after, totals(("s", 0.4, 5, 2.0, 1e-4)))[0].value == 1.0  # type: ignore[union-attr]
 

@@ -39,6 +39,8 @@ Status = Mapping[str, Any]
 _NOT_KEPT = ("dead_time", "pile_up", "before_start", "misaligned")
 _VACUUM_SIGMAS = 5.0
 """Light in the vacuum is there once so many standard errors say so: few readings are noise."""
+_LEAST_NOISE = 0.5
+"""Of a meter's noise at the declared intensity, what is there at any."""
 
 
 def relay_reading(before: Status, after: Status) -> RelayReading:
@@ -224,7 +226,7 @@ def measured_intensities(before: Sequence[Status], after: Sequence[Status]) -> _
         else:
             declared = float(state["declared"])
             # A meter's noise does not go out with the light: dark to the last digit is a reading.
-            sigma = max(sigma, declared * math.sqrt(float(variance) / readings))
+            sigma = max(sigma, _LEAST_NOISE * declared * math.sqrt(float(variance) / readings))
             if sigma > 0.0:
                 found[str(state["setting"])] = Measured(mean / declared, sigma / declared)
     return found.get("s"), found.get("mu"), found.get("nu"), excess
