@@ -1,6 +1,6 @@
 """Blocks a second of an endpoint's cluster with one worker and with two, beside this process alone.
 
-    python bench/cluster.py [--bits 2000000] [--workers 2] [--blocks 24] [--turns 5]
+    python bench/cluster.py [--bits 2000000] [--workers 2] [--blocks 16] [--turns 8]
 
 What is measured is what Bob's endpoint has a cluster do for it, by the functions that it calls:
 bounds of a block from its counts, LDPC correction of its sifted bits, amplification of what is
@@ -18,7 +18,7 @@ medians; CPU time per block of this process (which seals, carries and opens, and
 verification as the endpoint does), of the scheduler and of the workers; and what a call takes that
 does nothing. Two cores have at most two seconds of CPU in a second: two workers cannot be twice one
 where this process and the scheduler use a share of them, or others do. How many cores others used
-is printed of every turn: where that is not next to none, the ratio is of less than two cores.
+is printed of every turn, and the ratio of the turns in which that was next to none.
 """
 
 from __future__ import annotations
@@ -53,6 +53,8 @@ from bellrelay.endpoint.correction import first_step, next_step
 
 ERROR_RATE = 0.02
 KEY_SHARE = 0.3
+QUIET_CORES = 0.1
+"""A turn in which others used less is one on a machine of our own."""
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -183,8 +185,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--bits", type=int, default=2_000_000, help="sifted bits of a block")
     parser.add_argument("--workers", type=int, default=2, help="compared with one")
-    parser.add_argument("--blocks", type=int, default=24, help="of a turn")
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--blocks", type=int, default=16, help="of a turn")
+    parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--at-once", type=int, default=8, help="blocks in work")
     options = parser.parse_args()
     most, at_once = options.workers, options.at_once
@@ -234,7 +236,11 @@ def main() -> None:
             + ", ".join(f"{who} {ms:.0f} ms" for who, ms in by.items())
         )
     print(f"{most} workers : 1 worker = {rate[most] / rate[1]:.2f}   (1.8 wanted on two cores)")
-    for one, more in zip(turns[1], turns[most], strict=True):
+    pairs = list(zip(turns[1], turns[most], strict=True))
+    quiet = [m.rate / o.rate for o, m in pairs if max(o.others, m.others) < QUIET_CORES]
+    if quiet:
+        print(f"    {statistics.median(quiet):.2f} in {len(quiet)} turns that others left alone")
+    for one, more in pairs:
         print(
             f"    {more.rate / one.rate:.2f} in a turn in which others used "
             f"{one.others:.2f} cores beside 1 worker, {more.others:.2f} beside {most}"
