@@ -331,6 +331,10 @@ def test_files_of_daemons_say_where_they_are_asked(tmp_path):
     (tmp_path / "deaf.yaml").write_text(yaml.safe_dump({"kme_id": "kme-b", "health": {}}))
     with pytest.raises(ConfigError, match=r"health\.listen"):
         load_status_files([tmp_path / "deaf.yaml"])
+    cluster = {"endpoint_id": "alice", "scheduler": "127.0.0.1:8786"}
+    (tmp_path / "cluster.yaml").write_text(yaml.safe_dump(cluster))
+    with pytest.raises(ConfigError, match="a cluster's; allowed: that of its endpoint"):
+        load_status_files([tmp_path / "cluster.yaml"])
 
 
 def test_the_example_can_be_used_and_agrees_with_prometheus():

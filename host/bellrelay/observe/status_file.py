@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +22,7 @@ __all__ = [
     "StatusFile",
     "daemon_of",
     "health_url",
+    "is_cluster",
     "load_status_files",
     "trust",
 ]
@@ -136,13 +137,21 @@ def daemon_of(path: Path) -> tuple[Kind, str] | None:
     return next(((kind, str(values[key])) for key, kind in _ID_OF.items() if key in values), None)
 
 
+def is_cluster(values: Mapping[str, Any]) -> bool:
+    """Whether keys and values of a file are those of an endpoint's cluster, named by its id."""
+    return "endpoint_id" in values and "scheduler" in values
+
+
 def _values_of(path: Path) -> dict[str, Any]:
     daemon = daemon_of(path)
     if daemon is None:
         return load(StatusFile, path).model_dump(exclude_unset=True)
     kind, name = daemon
+    values = read_values(path)
+    if is_cluster(values):
+        raise ConfigError([f"{path}: the whole file: a cluster's; allowed: that of its endpoint"])
     # The rest of it is the daemon's business.
-    health = read_values(path).get("health")
+    health = values.get("health")
     listen = health.get("listen") if isinstance(health, dict) else None
     host, _, port = str(listen or "").rpartition(":")
     if not host or not port.isdigit():

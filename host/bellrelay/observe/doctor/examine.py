@@ -11,7 +11,7 @@ from typing import Any
 from bellrelay.endpoint.cluster.config import ClusterConfig
 from bellrelay.endpoint.config import EndpointConfig
 from bellrelay.keys.kme_config import KmeConfig
-from bellrelay.observe.status_file import Kind, daemon_of
+from bellrelay.observe.status_file import Kind, daemon_of, is_cluster
 from bellrelay.observe.view_tokens import read_tokens
 from bellrelay.relay.config import RelayConfig
 from bellrelay.service.credentials import with_own_credentials
@@ -93,7 +93,7 @@ def _whose(path: Path) -> tuple[str, str]:
         wanted = "the file of a daemon: relay_id, endpoint_id or kme_id"
         raise ConfigError([f"{path}: the whole file; allowed: {wanted}"])
     kind, name = found
-    if kind is Kind.ENDPOINT and "scheduler" in read_values(path):
+    if is_cluster(read_values(path)):
         return _CLUSTER, name
     return kind, name
 
