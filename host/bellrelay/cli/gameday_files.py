@@ -181,7 +181,8 @@ SHAPES = {
     ("event", "bright"): _EVENT,
     ("event", "dim"): replace(_EVENT, slot_period_ps=500_000, **_DIM),
     ("gateware", "bright"): _GATEWARE,
-    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=8_000, **_DIM),
+    # With all its light it brings half as many tags again as a bright one.
+    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=4_000, **_DIM),
 }
 """By board and link. With all the light that a dim one's arms may bring its detectors are blind in
 more than half of the slots."""
