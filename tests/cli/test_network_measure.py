@@ -9,7 +9,13 @@ import pytest
 from typer.testing import CliRunner
 from verb_calls import app_of
 
-from bellrelay.cli import measured_announcements, measured_broker, measured_kmes, network_measure
+from bellrelay.cli import (
+    measured_announcements,
+    measured_broker,
+    measured_kmes,
+    measured_standing,
+    network_measure,
+)
 from bellrelay.cli.exits import ExitCode
 from bellrelay.cli.measured_announcements import per_batch
 from bellrelay.cli.network import register
@@ -27,6 +33,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> None:
     for module, name, value in (
         (measured_broker, "broker_rates", {**known["broker"], "deliver_s": 7.0e-5}),
         (measured_kmes, "kme_rates", {**known["kme"], "commit_s": 0.5}),
+        (measured_standing, "standing_rates", {"relay": 0.01, "endpoint": 0.02, "kme": 0.03}),
         (network_measure, "block_rates", {**known["blocks"], "messages": 9.0}),
     ):
         monkeypatch.setattr(module, name, lambda value=value: value)
@@ -56,6 +63,7 @@ def test_what_is_written_is_read_with_the_machine(
     rates = load_rates(out)
     assert rates.relay.batch_s == 1.23e-4
     assert rates.blocks.messages == 9.0
+    assert rates.standing.kme == 0.03
     assert rates.machine.cores >= 1
     assert rates.machine.utc.endswith("Z")
     assert rates.command == "bellrelay network measure"

@@ -24,7 +24,7 @@ def measure(
         list[str] | None,
         typer.Option(
             help="Measure this part anew, and keep the others of the file.",
-            metavar="announcements|broker|blocks|kme",
+            metavar="announcements|broker|blocks|kme|standing",
         ),
     ] = None,
 ) -> None:
@@ -37,6 +37,7 @@ def measure(
     from bellrelay.cli.measured_announcements import announcement_rates
     from bellrelay.cli.measured_broker import broker_rates
     from bellrelay.cli.measured_kmes import kme_rates
+    from bellrelay.cli.measured_standing import standing_rates
     from bellrelay.control.capacity.rates_file import Rates, load_rates
     from bellrelay.settings.load import check
 
@@ -45,6 +46,7 @@ def measure(
         "broker": lambda: {"broker": broker_rates()},
         "blocks": lambda: {"blocks": block_rates()},
         "kme": lambda: {"kme": kme_rates()},
+        "standing": lambda: {"standing": standing_rates()},
     }
     wanted = only or list(parts)
     for part in wanted:

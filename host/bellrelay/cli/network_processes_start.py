@@ -66,6 +66,7 @@ class RelayOfProcesses:
 
     name: str
     folder: Path
+    shape: GamedayShape
     pairs: int
     port: int
     health: int
@@ -76,17 +77,17 @@ class RelayOfProcesses:
     @property
     def block_slots(self) -> int:
         """A window of every pair."""
-        return self.pairs * SHAPE.block_slots
+        return self.pairs * self.shape.block_slots
 
     @property
     def block_s(self) -> float:
         """Light of a block."""
-        return self.block_slots * SHAPE.slot_period_ps * 1e-12
+        return self.block_slots * self.shape.slot_period_ps * 1e-12
 
     @property
     def simulated_s(self) -> float:
         """Light that has been simulated."""
-        return self.events.slots * SHAPE.slot_period_ps * 1e-12
+        return self.events.slots * self.shape.slot_period_ps * 1e-12
 
 
 @dataclass(frozen=True)
@@ -110,12 +111,14 @@ class PairOfProcesses:
 class ProcessNetwork:
     """All of them; :meth:`close` ends them.
 
-    folder : empty, our own. relays_ever, pairs_of_each : how many there may be.
+    folder : empty, our own. relays_ever, pairs_of_each : how many there may be. shape : of all
+    links.
     """
 
     folder: Path
     relays_ever: int
     pairs_of_each: int
+    shape: GamedayShape = SHAPE
     relays: list[RelayOfProcesses] = field(default_factory=list)
     pairs: list[PairOfProcesses] = field(default_factory=list)
 
@@ -191,7 +194,7 @@ class ProcessNetwork:
         own = self.folder / name
         own.mkdir()
         link_file = own / "link.yaml"
-        link_values = {**SHAPE.link_values, "seed": 101 + int(name[1:])}
+        link_values = {**self.shape.link_values, "seed": 101 + int(name[1:])}
         link_file.write_text(yaml.safe_dump(link_values))
         link, _ = link_and_geometry(link_values)
         port, health = free_port(), free_port()
@@ -201,7 +204,7 @@ class ProcessNetwork:
         values |= {"relay_id": name, "fan_out": {"listen": f"127.0.0.1:{port}", "tls": tls}}
         values["histogram"]["period_s"] = 1.0
         for detector in values["detectors"]:
-            detector["dead_time_ps"] = SHAPE.dead_time_ps
+            detector["dead_time_ps"] = self.shape.dead_time_ps
         (own / "relay.yaml").write_text(yaml.safe_dump(values))
         command = [sys.executable, "-m", "bellrelay_sim.twin", "--board", "event", "--realtime"]
         command += ["--config", str(link_file), "--port-link", str(own / "port")]
@@ -212,7 +215,7 @@ class ProcessNetwork:
         command = bellrelay_command("relay", own / "relay.yaml")
         daemon = self._stack.enter_context(process(command, own / "relay.log"))
         _until_running(daemon, own / "relay.log", name, health)
-        return RelayOfProcesses(name, own, pairs, port, health, twin, daemon, events)
+        return RelayOfProcesses(name, own, self.shape, pairs, port, health, twin, daemon, events)
 
     def _start_pair(
         self, relay: RelayOfProcesses, window: int, more: Mapping[str, Any], *, kmes: bool

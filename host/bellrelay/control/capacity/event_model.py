@@ -23,6 +23,7 @@ from bellrelay.control.network_links import Hop
 from .event_loop import EventLoop
 from .rates_file import Rates
 from .resources import Resource
+from .standing import standing_shares
 from .stations import Cores, Process, Queue, Rounds
 from .traffic import BEAT_S, Flow, Traffic, traffic
 from .watched import Busy, Spread
@@ -534,10 +535,15 @@ class EventModel:
                 if waited is not None and queue is not None:
                     waits.setdefault(resource, Spread()).merge(waited)
                     longest[resource] = max(longest[resource], queue.longest)
+        # Many small pieces of work all the time: nothing waits for them.
+        still = standing_shares(self.network, self.rates)
         return Seen(
             seconds,
             events,
-            {r: {name: busy.share for name, (busy, _, _) in t.items()} for r, t in watched.items()},
+            {
+                r: {n: busy.share + still.get(r, {}).get(n, 0.0) for n, (busy, _, _) in t.items()}
+                for r, t in watched.items()
+            },
             waits,
             dict(longest),
             [pair.seen for pair in self._pairs],

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bellrelay.control.network_file import NetworkFile
 
 from .rates_file import Rates
 from .resources import Resource
+from .standing import standing_shares
 from .traffic import BEAT_S, Flow, Traffic
 
 __all__ = ["Full", "Paper", "on_paper"]
@@ -19,11 +20,13 @@ __all__ = ["Full", "Paper", "on_paper"]
 class Full:
     """How full the things of a kind are.
 
-    of : by name, the share of its time that each is at work; above 1 it cannot keep up.
+    of : by name, the share of its time that each is at work; above 1 it cannot keep up. standing :
+    what of it does not grow with demand.
     """
 
     resource: Resource
     of: Mapping[str, float]
+    standing: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def mean(self) -> float:
@@ -40,10 +43,12 @@ class Full:
     def growth(self) -> float:
         """Times the load at which the first of them is full; inf: never.
 
-        All loads grow with the demand of all pairs alike; what a relay loses in switching does not.
+        All loads grow with the demand of all pairs alike; what a relay loses in switching does not,
+        nor what processes compute while they have nothing to do.
         """
-        most = self.busiest[1]
-        return 1.0 / most if most > 0.0 else float("inf")
+        name, most = self.busiest
+        still = self.standing.get(name, 0.0)
+        return (1.0 - still) / (most - still) if most > still else float("inf")
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,8 @@ def on_paper(flows: Traffic, rates: Rates) -> Paper:
     ]
     if load.announcements == "broker":
         full.insert(4, Full(Resource.BROKER, broker))
+    standing = standing_shares(network, rates)
+    full = [_with(f, standing[f.resource]) if f.resource in standing else f for f in full]
     return Paper(
         {f.resource: f for f in full},
         messages,
@@ -107,6 +114,12 @@ def on_paper(flows: Traffic, rates: Rates) -> Paper:
         broker_wait,
         kme_wait,
     )
+
+
+def _with(full: Full, standing: Mapping[str, float]) -> Full:
+    """The same with what is computed while there is nothing to do."""
+    of = {name: share + standing.get(name, 0.0) for name, share in full.of.items()}
+    return Full(full.resource, of, standing)
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,20 @@ class Kme(Model):
     commit_s: Seconds = Field(description="a step made durable on the disk; many share one")
 
 
+class Standing(Model):
+    """Cores that a process computes on while it has nothing to do; 0: it is not counted."""
+
+    relay: Annotated[float, between(0.0, 1.0, "cores")] = Field(
+        default=0.0, description="a relay's daemon, with its board's heartbeats"
+    )
+    endpoint: Annotated[float, between(0.0, 1.0, "cores")] = Field(
+        default=0.0, description="an endpoint's daemon, while its relay announces nothing"
+    )
+    kme: Annotated[float, between(0.0, 1.0, "cores")] = Field(
+        default=0.0, description="a KME's daemon, with no request and no block"
+    )
+
+
 class Rates(FileModel):
     """Everything that was measured."""
 
@@ -94,6 +108,7 @@ class Rates(FileModel):
     broker: Broker
     blocks: Blocks
     kme: Kme
+    standing: Standing = Standing()
 
 
 def load_rates(path: Path | None = None) -> Rates:
