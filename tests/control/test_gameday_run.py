@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,24 @@ def test_what_does_not_come_true_is_told_and_undone(changed: dict[str, Any], fai
     assert failure in outcome.failures[0]
     assert system.undone == ["kill active"]
     assert outcome.steps[-1]["ok"] is False
+
+
+def test_a_fault_is_told_when_its_endpoint_says_so_however_late_it_is_seen() -> None:
+    class SeenLate(System):
+        def _endpoint(self, role: str) -> dict[str, Any]:
+            told = super()._endpoint(role)
+            for notice in told["faults"]["notices"]:
+                # The clock is that of 1970 here.
+                at = datetime.fromtimestamp((self.since_s or 0.0) + 2.0, UTC)
+                notice["utc"] = at.isoformat(timespec="milliseconds")
+            return told
+
+    steps = WHOLE[1:3]
+    seen = run_scenario(scenario(*steps), SeenLate(told_after_s=5.5))
+    assert seen.failures == []
+    assert seen.detection_s == pytest.approx(2.0, abs=0.01)
+    late = run_scenario(scenario(*steps), System(told_after_s=5.5))
+    assert late.failures[0].startswith("detect: only after 5.5 s")
 
 
 def test_a_scenario_whose_fault_is_not_injected_fails() -> None:

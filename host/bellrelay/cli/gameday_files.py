@@ -91,7 +91,7 @@ class GamedayShape:
     clock_period_ps: int = 5_000
     heartbeat_ms: float = 50.0
     histogram_s: float = 0.5
-    window_s: float = 1.0
+    window_s: float = 0.5
     learn_s: float = 10.0
     hold_s: float = 5.0
     silence_s: float = 3.0

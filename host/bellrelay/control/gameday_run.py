@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Protocol
 
 from .gameday_scenario import (
@@ -298,9 +299,11 @@ class _Run:
         self._mark("injection", sight.link_s, what.what)
         self._tell(f"  {what.what}")
         self._state.undo.append((what.what, self._system.inject(what, sight)))
-        if what.stop:
-            # It takes a while until they have ended: what was announced until then is no backlog.
-            self._state.since_s = self._system.look().link_s
+        if what.stop or what.expire:
+            # It takes a while until they have ended: what was announced until then is no backlog,
+            # and nothing was wrong.
+            sight = self._system.look()
+            self._state.since_s, self._state.since_ns = sight.link_s, sight.utc_ns
         return {"what": what.what}
 
     def _undone(self, step: Undo) -> dict[str, Any]:
@@ -355,9 +358,12 @@ class _Run:
             found = met(sight)
             after_s = sight.link_s - since_s
             if found is not None:
-                clock_s = round((sight.utc_ns - self._state.since_ns) * 1e-9, 2)
+                said = _utc_ns(found.pop("utc", None)) or sight.utc_ns
+                clock_s = max(said - self._state.since_ns, 0) * 1e-9
+                # Link time passes no quicker than the clock: what was said then was not later.
+                after_s = min(after_s, clock_s) if said != sight.utc_ns else after_s
                 found = {**found, "after_s": round(after_s, 4), "within_s": within_s}
-                found["clock_s"] = clock_s
+                found["clock_s"] = round(clock_s, 2)
                 if after_s > within_s:
                     raise _Failed(f"only after {after_s:.1f} s, allowed {within_s:g} s")
                 return found
@@ -400,14 +406,16 @@ class _Run:
                 text = f"{notice['fault']} of {notice['subject']}"
                 self._mark("fault", sight.link_s, text)
                 self._state.told = notice
-                return {"fault": notice["fault"], "subject": notice["subject"]}
+                named = {"fault": notice["fault"], "subject": notice["subject"]}
+                return {**named, "utc": notice.get("utc")}
         return None
 
     def _ordered(self, sight: Sight, step: Order) -> dict[str, Any] | None:
         for role, order in self._news(sight, "orders"):
             if order["action"] in step.actions and (order["outcome"] == "done" or not step.done):
                 self._mark("order", sight.link_s, f"{role}: {order['action']}")
-                return {"action": order["action"], "what": order.get("what", "")}
+                what = order.get("what", "")
+                return {"action": order["action"], "what": what, "utc": order.get("utc")}
         return None
 
     def _moved(self, sight: Sight) -> dict[str, Any] | None:
@@ -508,6 +516,11 @@ def _all_answer(sight: Sight) -> dict[str, Any] | None:
 
 def _of_fault(fault: Mapping[str, Any], told: Mapping[str, Any]) -> bool:
     return (fault["fault"], fault["subject"]) == (told.get("fault"), told.get("subject"))
+
+
+def _utc_ns(said: Any) -> int | None:
+    """Of a time as daemons write it."""
+    return round(datetime.fromisoformat(said).timestamp() * 1e9) if isinstance(said, str) else None
 
 
 def _key(role: str, said: Mapping[str, Any]) -> str:
