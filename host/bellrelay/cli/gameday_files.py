@@ -73,10 +73,10 @@ class GamedayShape:
     board : event or gateware. slot_period_ps, block_slots : of the link; all its times are as long
     as its slots. ladder : of both senders. eta : of each arm, from source to click. dead_slots :
     that the relay goes by, longer than detector_dead_ps, for which detectors are dead: it hides
-    afterpulses, too. clock_period_ps : of the board. heartbeat_ms, histogram_s, window_s : in time
-    of the link. learn_s : what a baseline is learnt from. hold_s : by the clock, for which a
-    sender stays throttled once the fault is over; silence_s : after which a relay is taken for
-    lost. patience : by how much the clock may be quicker than the link.
+    afterpulses, too. clock_period_ps, tick_clocks : of the board. heartbeat_ms, histogram_s,
+    window_s : in time of the link. learn_s : what a baseline is learnt from. hold_s : by the clock,
+    for which a sender stays throttled once the fault is over; silence_s : after which a relay is
+    taken for lost. patience : by how much the clock may be quicker than the link.
     relay_settle_s, delay_settle_s, slew_ps_per_s : of the loops that hold the light, in time of the
     link. by_itself : whether watches act, and a lost relay is left; false: people do all.
     """
@@ -89,6 +89,7 @@ class GamedayShape:
     detector_dead_ps: int = 30_000
     ladder: Mapping[str, float] = field(default_factory=lambda: LADDER)
     clock_period_ps: int = 5_000
+    tick_clocks: int = 16_384
     heartbeat_ms: float = 50.0
     histogram_s: float = 0.5
     window_s: float = 0.5
@@ -140,7 +141,11 @@ class GamedayShape:
                 for d in time_bin_detectors()
             ],
             # Raw tags come in gusts, as simulated time passes: the board keeps a little more.
-            "board": {"link_words": 65536, "clock_period_ps": self.clock_period_ps},
+            "board": {
+                "link_words": 65536,
+                "clock_period_ps": self.clock_period_ps,
+                "tick_clocks": self.tick_clocks,
+            },
             "arm_a": {"eta": self.eta},
             "arm_b": {"eta": self.eta},
             "mode_overlap": 0.99,
@@ -181,8 +186,9 @@ SHAPES = {
     ("event", "bright"): _EVENT,
     ("event", "dim"): replace(_EVENT, slot_period_ps=500_000, **_DIM),
     ("gateware", "bright"): _GATEWARE,
-    # With all its light it brings half as many tags again as a bright one.
-    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=4_000, **_DIM),
+    # With all its light it brings half as many tags again as a bright one; and what comes in two
+    # ticks has to fit where tags wait, for a little less than half of that does not go at once.
+    ("gateware", "dim"): replace(_GATEWARE, clock_period_ps=4_000, tick_clocks=8192, **_DIM),
 }
 """By board and link. With all the light that a dim one's arms may bring its detectors are blind in
 more than half of the slots."""
