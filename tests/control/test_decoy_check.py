@@ -65,6 +65,26 @@ def test_a_good_sender_is_hardly_ever_called_bad() -> None:
     assert verdicts.count(DecoyVerdict.DEVIATES) == 0
 
 
+@pytest.mark.parametrize("slots", [5e5, 3e6, 1e9])
+def test_bright_light_of_which_detectors_hide_some_is_not_called_bad(slots: float) -> None:
+    """Signals, all in one time bin, click twice in a detector more often than the others do."""
+    rng = np.random.default_rng(5)
+
+    def check(mu: float) -> DecoyVerdict:
+        x = DECLARED * [1, mu, 1, 1]
+        bins = np.array([1, 2, 2, 2])
+        # Two detectors see half of it each, in one bin or in two, and the other sender's light.
+        dark = np.exp(-(0.9 * x / bins / 2 + 0.05))
+        empty = np.exp(-0.05)
+        rate = 2 * (bins * (1 - dark) + (2 - bins) * (1 - empty))
+        n = slots * SHARE
+        return check_clicks(n, rng.poisson(n * rate), DECLARED, 0.01).verdict
+
+    assert {check(1.0) for _ in range(300)} == {DecoyVerdict.OPEN}
+    if slots > 1e6:
+        assert check(1.15) is check(0.85) is DecoyVerdict.DEVIATES
+
+
 def test_by_the_power_monitor() -> None:
     rng = np.random.default_rng(4)
     readings = np.full(4, 200)
@@ -88,6 +108,8 @@ def test_what_cannot_be_compared_is_refused() -> None:
         check_clicks([1, 0, 1, 1], [1, 0, 1, 1], DECLARED, 0.01)
     with pytest.raises(ValueError, match="no light"):
         check_clicks([100] * 4, [3, 3, 3, 3], DECLARED, 0.01)
+    with pytest.raises(ValueError, match="dead time"):
+        check_clicks([100] * 4, [100, 80, 30, 20], DECLARED, 0.01)
     with pytest.raises(ValueError, match="scatter is not known"):
         check_readings([9] * 4, DECLARED, [1e-6, np.nan, 1e-6, 0.0], DECLARED, 0.01)
     with pytest.raises(ValueError, match="two readings"):

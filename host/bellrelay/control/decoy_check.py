@@ -7,13 +7,16 @@ the settings s, mu, nu, o the ratios
 
     (rate_k - rate_o) / (rate_s - rate_o)
 
-must be those of ``(x_k - x_o) / (x_s - x_o)``, whatever the losses are.
+must be those of ``(x_k - x_o) / (x_s - x_o)``, whatever the losses are. Where there is so much
+light that a detector would often click twice in a slot, strong settings show less of it than weak
+ones: rates r are looked at as they are (nothing hidden), and as ``-log(1 - r)`` (all but one click
+of a slot hidden). The truth lies between, and a verdict is one if both give it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -30,19 +33,24 @@ class DecoyVerdict(StrEnum):
     """What the ratios say; the worst of them counts."""
 
     CONFIRMED = "confirmed"
-    OPEN = "not decided: too few counts"
+    OPEN = "not decided: too few counts, or too much light"
     DEVIATES = "deviates"
 
 
 @dataclass(frozen=True)
 class DecoyRatio:
-    """One setting against the signal. off : measured over declared, less 1; sigma : its error."""
+    """One setting against the signal.
+
+    off : measured over declared, less 1. sigma : error of measured. unhidden : measured, had every
+    slot no more than one click to show; as measured where nothing can be hidden.
+    """
 
     setting: str
     declared: float
     measured: float
     sigma: float
     verdict: DecoyVerdict
+    unhidden: float
 
     @property
     def off(self) -> float:
@@ -91,8 +99,7 @@ def check_clicks(
     Parameters
     ----------
     slots, clicks
-        (4,) each, settings s, mu, nu, o: slots in which it was sent, and clicks in those. At one
-        click per slot or more the detectors' dead time, not the light, would be measured.
+        (4,) each, settings s, mu, nu, o: slots in which it was sent, and clicks in those.
     intensities
         (4,) declared.
     allowed
@@ -101,15 +108,22 @@ def check_clicks(
     Raises
     ------
     ValueError
-        A setting that was not sent, or no light of the signal's above the vacuum's.
+        A setting that was not sent, no light of the signal's above the vacuum's, or a click per
+        slot and more: detectors' dead time, not light, would be measured.
     """
     n = np.asarray(slots, np.float64)
     k = np.asarray(clicks, np.float64)
     x = np.asarray(intensities, np.float64)
     if n.shape != (4,) or k.shape != (4,) or (n <= 0).any() or (k < 0).any():
         raise ValueError("slots and clicks of each of the four settings are needed")
+    if (k >= n).any():
+        raise ValueError("a click in every slot: that is no light, but dead time")
     rate, variance = k / n, (k + 1.0) / n**2
-    return _check("clicks in tracking slots", rate, variance, x, allowed, above=True)
+    way = "clicks in tracking slots"
+    seen = _check(way, rate, variance, x, allowed, above=True)
+    hidden = _check(way, -np.log1p(-rate), variance / (1.0 - rate) ** 2, x, allowed, above=True)
+    pairs = zip(seen.ratios, hidden.ratios, strict=True)
+    return _of(way, allowed, [_between(*pair) for pair in pairs])
 
 
 def check_readings(
@@ -178,11 +192,24 @@ def _check(
         want = float(declared[at] - x_base) / x_signal
         # Both the setting and the signal may be off by as much, in opposite ways.
         bound = want * 2.0 * allowed / (1.0 - allowed)
-        ratios.append(
-            DecoyRatio(_SETTINGS[at], want, ratio, error, _verdict(ratio - want, error, bound))
-        )
+        verdict = _verdict(ratio - want, error, bound)
+        ratios.append(DecoyRatio(_SETTINGS[at], want, ratio, error, verdict, ratio))
+    return _of(way, allowed, ratios)
+
+
+def _of(way: str, allowed: float, ratios: list[DecoyRatio]) -> DecoyCheck:
+    """The worst of them counts."""
     worst = max((r.verdict for r in ratios), key=list(DecoyVerdict).index)
     return DecoyCheck(way, allowed, tuple(ratios), None, worst)
+
+
+def _between(seen: DecoyRatio, hidden: DecoyRatio) -> DecoyRatio:
+    """Decided is what both say: too much by one and too little by the other says nothing."""
+    same = seen.verdict is hidden.verdict and (
+        seen.verdict is not DecoyVerdict.DEVIATES or seen.off * hidden.off > 0.0
+    )
+    verdict = seen.verdict if same else DecoyVerdict.OPEN
+    return replace(seen, verdict=verdict, unhidden=hidden.measured)
 
 
 def _verdict(off: float, sigma: float, bound: float) -> DecoyVerdict:

@@ -4,7 +4,8 @@ What was measured is asked of the endpoints, which alone know what was sent: by 
 monitors, and by the clicks in tracking slots that the relay has published, whose settings are never
 key. Clicks per slot grow with the intensity sent by the same slope for all settings, on top of what
 is not this sender's, so that differences to the vacuum setting stand to one another as the
-intensities do, whatever is lost on the way.
+intensities do, whatever is lost on the way. Light so bright that detectors hide clicks in the slot
+of another shows strong settings as weaker than they are: as much as may be hidden stays open.
 
 A ratio is *confirmed* if it lies within what the declared deviation allows (2 d / (1 - d) for a
 deviation d of each of the two) by three standard errors, and *deviates* if it lies outside by as
