@@ -2,6 +2,7 @@
 
 import datetime
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from cryptography.x509.oid import ExtendedKeyUsageOID
@@ -103,6 +104,16 @@ def test_of_another_authority_counts_by_who_has_to_believe_it(
     foreign = replace(about, files=replace(about.files, ca=stranger.ca))
     found = [f for f in look(foreign) if "signed" in f.detail]
     assert states(found) == ([] if state is None else [state])
+
+
+def test_without_its_key_nobody_says_who_has_signed_it(authority):
+    authority.issue("alice", dns=["alice"], end=FAR)
+    about = section(authority, "alice", authority.ca, chain=Chain.NEEDED)
+    handed = Path("/run/credentials/bellrelay-cluster@none-such.service/key")
+    found = look(replace(about, files=replace(about.files, key=handed)))
+    assert states(found) == ["passed", "not known", "warning", "not known"], found
+    assert "systemd hands it to" in found[1].detail
+    assert "not tried without its key" in found[3].detail
 
 
 def test_a_certificate_for_another_use_is_refused_as_tls_would(authority):

@@ -18,9 +18,9 @@ from cryptography.hazmat.primitives.serialization import (
 from bellrelay.service.certificate_end import require_valid
 from bellrelay.settings.model import ConfigError, FileModel
 
-from .finding import Finding, State, failed, passed, warning
+from .finding import Finding, State, failed, passed, unknown, warning
 from .needs import Certificates, Chain
-from .private_files import look_at_secret
+from .private_files import AS_THE_DAEMON, look_at_secret
 
 __all__ = ["SOON", "check_certificates"]
 
@@ -49,7 +49,7 @@ def check_certificates(
         if files.ca is not None and files.ca not in seen:
             seen.add(files.ca)
             found += _authority(config, section, files.ca, now)
-        if not any(finding.state is State.FAILED for finding in found):
+        if not any(finding.state == State.FAILED for finding in found):
             found += _chain(config, section)
         if section.revoked is not None and files.ca is not None:
             found += _revoked(config, section.revoked, files.ca, now)
@@ -178,7 +178,12 @@ def _chain(config: FileModel, section: Certificates) -> Iterator[Finding]:
     if section.chain is Chain.NOT_SAID or files.key is None or files.ca is None:
         return
     assert files.certificate is not None
-    why = _refused(files.certificate, files.key, files.ca, section.listens)
+    try:
+        why = _refused(files.certificate, files.key, files.ca, section.listens)
+    except OSError:
+        said = f"{section.key}: whether {files.ca} has signed it is not tried without its key"
+        yield unknown(_CHECK, said, AS_THE_DAEMON)
+        return
     if why is None:
         yield passed(_CHECK, f"{section.key}: {files.ca} has signed {files.certificate}")
     elif section.chain is Chain.NEEDED:
@@ -194,9 +199,10 @@ def _chain(config: FileModel, section: Certificates) -> Iterator[Finding]:
 
 
 def _refused(certificate: Path, key: Path, ca: Path, listens: bool) -> str | None:
-    """Why TLS would refuse our certificate; None: it would not, or our files cannot be loaded.
+    """Why TLS would refuse our certificate; None: it would not.
 
-    A handshake in memory, between us and somebody who trusts this authority.
+    A handshake in memory, between us and somebody who trusts this authority. OSError: a file cannot
+    be loaded.
     """
     ours = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER if listens else ssl.PROTOCOL_TLS_CLIENT)
     theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT if listens else ssl.PROTOCOL_TLS_SERVER)
@@ -204,14 +210,11 @@ def _refused(certificate: Path, key: Path, ca: Path, listens: bool) -> str | Non
         context.check_hostname = False
     ours.verify_mode = ssl.CERT_NONE
     theirs.verify_mode = ssl.CERT_REQUIRED
-    try:
-        ours.load_cert_chain(certificate, key)
-        theirs.load_verify_locations(ca)
-        if not listens:
-            # A server has to show something, and we do not look at it.
-            theirs.load_cert_chain(certificate, key)
-    except OSError:
-        return None
+    ours.load_cert_chain(certificate, key)
+    theirs.load_verify_locations(ca)
+    if not listens:
+        # A server has to show something, and we do not look at it.
+        theirs.load_cert_chain(certificate, key)
     to_us, to_them = ssl.MemoryBIO(), ssl.MemoryBIO()
     us = ours.wrap_bio(to_us, to_them, server_side=listens)
     them = theirs.wrap_bio(to_them, to_us, server_side=not listens)

@@ -28,7 +28,7 @@ __all__ = ["Unreachable", "check_reaching"]
 
 _CHECK = "reaching"
 _CONNECT_S = 3.0
-_LISTEN_S = 0.5
+_LISTEN_S = 1.0
 """With TLS 1.3 the other side refuses our certificate only after our handshake is over."""
 
 

@@ -84,7 +84,7 @@ def check_daemon(
         return
     status = daemon_status(kind, name, "", health, time.time_ns())
     since = status.since_utc_ns
-    age = "" if since is None else f" since {age_text((time.time_ns() - since) / 1e9)}"
+    age = "" if since is None else f" for {age_text((time.time_ns() - since) / 1e9)}"
     if status.condition is Condition.WELL:
         yield passed(_CHECK, f"it is {status.state}{age}")
     for line in status.wrong:
