@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import subprocess
@@ -23,7 +24,10 @@ from bellrelay.control.gameday_scenario import (
 from bellrelay.control.runbook_steps import ByHand, Command, steps_of
 
 PAGES = Path(__file__).resolve().parents[2] / "docs/runbooks"
-ALL = {s.name: s for f in (SCENARIOS, DRILLS) for s in map(load_scenario, scenarios_of(f))}
+GAMEDAYS, OF_DRILLS = (
+    {s.name: s for s in map(load_scenario, scenarios_of(folder))} for folder in (SCENARIOS, DRILLS)
+)
+ALL = GAMEDAYS | OF_DRILLS
 QUIET = sorted(name for name, s in ALL.items() if not any(step.inject for step in s.steps))
 """On a link that is well: nothing but the commands is rehearsed."""
 QUICK = ("relay-kill", "cut")
@@ -34,12 +38,14 @@ _TOGETHER = 4
 def groups() -> list[tuple[str, ...]]:
     """What is resolved by runbook in one system each; at most one whose traces take minutes."""
     found: list[tuple[str, ...]] = []
-    for link in sorted({s.link for s in ALL.values()}):
-        mine = [ALL[n] for n in sorted(set(ALL) - set(QUICK) - set(QUIET)) if ALL[n].link == link]
+    links = sorted({s.link for s in ALL.values()})
+    for these, link in itertools.product((GAMEDAYS, OF_DRILLS), links):
+        names = sorted(set(these) - set(QUICK) - set(QUIET))
+        mine = [these[n] for n in names if these[n].link == link]
         lasting = [s.name for s in mine if s.last]
         others = [s.name for s in mine if not s.last]
         n = max(len(lasting), -(-len(others) // _TOGETHER))
-        found += [(*others[k::n], *lasting[k::n]) for k in range(n)]
+        found += [(*others[k::n], *lasting[n - 1 - k :: n]) for k in range(n)]
     return found
 
 
@@ -49,7 +55,7 @@ def followed(*names: str, pages: Path = PAGES, code: int = 0) -> dict[str, Any]:
     ran = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ran.returncode in (ExitCode.OK, ExitCode.CHECK_FAILED), ran.stderr[-2000:]
     result = dict(json.loads(ran.stdout))
-    assert ran.returncode == code, told(result)
+    assert ran.returncode == code, "\n".join(told(result))
     return result
 
 
