@@ -30,6 +30,8 @@ from bellrelay.control.gameday_scenario import Change, Inject, Propose
 from bellrelay.endpoint.block import BlockId, BlockState
 from bellrelay.endpoint.block_store import BlockRow, BlockStore
 from bellrelay_sim.conditions_socket import tell_conditions
+from bellrelay_sim.gateware_board import build_gateware_board
+from bellrelay_sim.link_config import link_and_geometry
 
 __all__ = ["GamedaySystem", "running_system"]
 
@@ -512,7 +514,12 @@ def running_system(files: GamedayFiles, without: tuple[str, ...] = ()) -> Iterat
     ------
     RunFailed
         One does not come up.
+    GatewareBoardError, VerilatorMissing
+        There is no gateware board.
     """
+    if files.shape.board == "gateware":
+        # The first time it takes longer than a twin is waited for.
+        build_gateware_board(link_and_geometry(files.shape.link_values)[1])
     system = GamedaySystem(files)
     try:
         for relay in RELAYS:
