@@ -51,6 +51,7 @@ __all__ = [
     "ANNOUNCED",
     "BLOCKS",
     "BLOCK_SLOTS",
+    "PER_FRAME",
     "PipelineTurn",
     "SwitchedTrace",
     "board_process",
@@ -294,8 +295,10 @@ def daemon_process(make: Callable[..., Any], *arguments: Any) -> Iterator[tuple[
 def relay_turn(figures: Callable[..., tuple[float, int]], on: bool = False) -> float:
     """Seconds of the daemon's processor time for an announcement into the log; `on`: its switch."""
     cpu, log = figures(on)
-    time.sleep(TURN_S)
-    after, grown = figures(on)
+    grown = log
+    while grown == log:
+        time.sleep(TURN_S)
+        after, grown = figures(on)
     return (after - cpu) / (grown - log)
 
 
