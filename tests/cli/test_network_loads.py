@@ -50,7 +50,7 @@ def distilled(announced: int, blocks: int, rtt_s: float, in_flight: int) -> Dist
     plan = Plan(Path(), 10**6, blocks, rtt_s, in_flight, (1, 2))
     records = tuple({"length": 1000} for _ in range(blocks))
     cpu_s = {"alice": 0.2 * blocks, "bob": 0.4 * blocks}
-    memory = {"alice": 100.0 + blocks, "bob": 90.0}
+    memory = {"alice": 1100.0 + blocks, "bob": 90.0}
     return Distilled(plan, cpu_s, 0.5 * blocks, records, 1.0, memory, 2**20 * blocks)
 
 
@@ -67,7 +67,10 @@ def test_of_a_long_backlog_some_blocks_are_run_and_all_are_as_many_times_as_long
     assert told["log_mb"] == pytest.approx(120.0)
     assert told["block_cpu_s"]["seen"] == pytest.approx(0.3)
     assert told["block_cpu_s"]["model"] == pytest.approx(load_rates().blocks.seconds(2e5))
-    assert told["memory_mb"] == {"all": 140.0, "a_quarter": 110.0}
+    # Without the records of what was sent, that lie in memory here.
+    records = {n: n * 2e5 * 10 / 2**20 for n in (40, 10)}
+    expected = {"all": 1140.0 - records[40], "a_quarter": 1110.0 - records[10]}
+    assert told["memory_mb"] == pytest.approx(expected)
     assert told["key_bits"] == pytest.approx(120_000)
     load_backlog.print_backlog(told)
 
@@ -76,7 +79,7 @@ def test_real_endpoints_catch_up(app: typer.Typer) -> None:
     words = ("--hours", "0.001", "--block-s", "3.6", "--announced", "3e5", "--rtt-ms", "0")
     told = json_of(app, "network", "backlog", *words)
     assert told["blocks"] == told["blocks_run"] == 1
-    assert told["key_bits"] > 10_000
+    assert told["key_bits"] > 1_000
     assert told["drain_s"] > 0.0
     assert told["memory_mb"]["a_quarter"] is None
     assert told["memory_mb"]["all"] > 50.0

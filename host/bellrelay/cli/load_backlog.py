@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from bellrelay.cli.measured_pair import distilled
+from bellrelay.cli.measured_pair import Distilled, distilled
 from bellrelay.cli.text_table import print_table
 from bellrelay.control.capacity.rates_file import Rates
 
 __all__ = ["Away", "backlog", "print_backlog"]
+
+_RECORD_BYTES = 10
+"""Slot, setting and bit of an announcement."""
 
 
 @dataclass(frozen=True)
@@ -63,12 +66,18 @@ def backlog(
         "log_mb": seen.log_bytes * blocks / run / 2**20,
         "block_cpu_s": {"seen": work, "model": rates.blocks.seconds(announced)},
         "memory_mb": {
-            "all": max(seen.memory_mb.values()),
-            "a_quarter": max(few.memory_mb.values()) if few else None,
+            "all": _memory_mb(seen, announced),
+            "a_quarter": None if few is None else _memory_mb(few, announced),
         },
         "others_s": seen.others_s,
         "key_bits": sum(int(r["length"]) for r in seen.records) * blocks / run,
     }
+
+
+def _memory_mb(run: Distilled, announced: int) -> float:
+    """Of the larger endpoint, without the records of what was sent, which it holds here."""
+    records = run.plan.blocks * announced * _RECORD_BYTES / 2**20
+    return max(run.memory_mb.values()) - records
 
 
 def print_backlog(told: dict[str, Any]) -> None:

@@ -148,9 +148,10 @@ def _assumptions(rates: Rates) -> list[str]:
         "time, and fetch it at the other KME at once.",
         f"Model: rates of `{rates.command}` on {there.processor}, {there.cores} cores, {there.utc}"
         + ("." if same else ", which is another machine than this one."),
-        "The model counts announcements, blocks and requests; what a process does while there is "
-        "nothing to do (heartbeats, health, clocks) it does not. Processes of this machine share "
-        "its cores and its disk; in the model every site has cores of its own.",
+        "The model counts announcements, blocks, requests, and what daemons compute while they "
+        "have nothing to do (`standing` of the rates); tests of a sender's random choices, and the "
+        "drawing of what the simulation chose, it does not. Processes of this machine share its "
+        "cores and its disk; in the model every site has cores of its own.",
     ]
 
 

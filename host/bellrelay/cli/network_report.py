@@ -62,7 +62,7 @@ def assumptions(network: NetworkFile, rates: Rates) -> list[str]:
     """All that the figures rest on, as sentences."""
     load, machine = network.load, rates.machine
     copies = min(load.broker_replicas, load.broker_nodes)
-    kme = rates.kme
+    kme, still = rates.kme, rates.standing
     out = [
         "Photons: the closed forms of `bellrelay plan`; counts are the expected ones, no link "
         "drifts or fails but the relay that --lose names.",
@@ -85,7 +85,9 @@ def assumptions(network: NetworkFile, rates: Rates) -> list[str]:
         f"ms of round trip; up to {load.in_flight} in flight, {load.workers} threads compute. "
         "The line between two sites is never full.",
         f"Cores: {load.site_cores} at a site, {load.relay_cores} at a relay where the file names "
-        "no other number, shared alike by all that runs there; nothing else runs.",
+        "no other number, shared alike by all that runs there; nothing else runs. With nothing to "
+        f"do a relay computes on {still.relay:.3g} of one, an endpoint on {still.endpoint:.3g}, a "
+        f"KME on {still.kme:.3g}.",
         f"Applications ask for {load.keys_per_request} key(s) of {load.key_bits} bits, "
         + ("one by one" if load.requests == "poisson" else f"all at once every {load.burst_s:g} s")
         + ", as much as their pair's demand; half of a pair's masters are at either site; slaves "

@@ -194,7 +194,7 @@ class FanOut(Model):
         default=None, description="a socket of this machine, without TLS"
     )
     max_consumers: Annotated[int, between(1, 10000)] = Field(
-        default=64, description="connections at once"
+        default=256, description="connections at once"
     )
 
     @model_validator(mode="after")
