@@ -3,12 +3,15 @@
 Naive Bayes: the posterior of a fault is its weight times, for every observable of which something
 is known, the probability that this fault leaves it raised, lowered or as usual. What the data
 cannot tell yet counts for nothing, so that a slow quantity never speaks of the time before the
-fault. Several faults at once are found one after the other: what the first explains, it takes away.
+fault. What a fault does to all detectors alike they say together, once: they see the same light,
+and four of them are not four witnesses. Several faults at once are found one after the other: what
+the first explains, it takes away.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -173,13 +176,14 @@ def _ranked(
     incumbents: frozenset[tuple[str, str]],
 ) -> list[Candidate]:
     scored: list[tuple[float, Fault, str, tuple[Evidence, ...]]] = []
+    speakers = Counter(r.instance.observable.name for r in known)
     for fault in FAULTS:
         for subject in _subjects(fault, detectors):
             if any(
                 r.side is not None and fault.suspected_by(r.instance, r.side, subject)
                 for r in alarmed
             ):
-                evidence = tuple(_evidence(fault, subject, r) for r in known)
+                evidence = tuple(_evidence(fault, subject, r, speakers) for r in known)
                 score = math.log(fault.weight) + sum(e.weight for e in evidence)
                 if (fault.name, subject) in incumbents:
                     score += _STAYS
@@ -197,10 +201,14 @@ _COLUMN: Mapping[Side | None, int] = {Side.UP: 0, None: 1, Side.DOWN: 2}
 _WORD: Mapping[Side | None, str] = {Side.UP: "raised", None: "as usual", Side.DOWN: "lowered"}
 
 
-def _evidence(fault: Fault, subject: str, reading: Reading) -> Evidence:
-    _, cell = fault.cell(reading.instance, subject)
+def _evidence(
+    fault: Fault, subject: str, reading: Reading, speakers: Mapping[str, int]
+) -> Evidence:
+    key, cell = fault.cell(reading.instance, subject)
     column = _COLUMN[reading.side]
     weight = math.log(CELLS[cell][column] / CELLS[""][column])
+    if reading.instance.observable.scope == "detector" and "." not in key:
+        weight /= speakers[reading.instance.observable.name]
     unit = reading.instance.observable.unit
     said = _WORD[reading.side]
     # An alarm may rest on what lies before the moment that evidence is counted from.
