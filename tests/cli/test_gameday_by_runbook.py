@@ -96,6 +96,7 @@ def test_a_scenario_names_the_page_that_it_is_told_with(name: str) -> None:
     assert ALL[name].runbook in pages_of(ALL[name])
 
 
+@pytest.mark.soak
 def test_runbooks_resolve_a_dead_relay_and_a_cut_fibre() -> None:
     result = followed(*QUICK)
     assert {one["name"] for one in result["scenarios"]} == set(QUICK)

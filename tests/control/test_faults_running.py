@@ -95,6 +95,7 @@ def learning(tmp_path: Path) -> Iterator[RunningLink]:
         yield link
 
 
+@pytest.mark.soak  # a gameday does it in every run of the tests
 def test_a_cut_fibre_and_then_a_dead_relay(learning: RunningLink) -> None:
     link = learning
     assert link.faults()["active"] == []

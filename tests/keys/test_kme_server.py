@@ -385,7 +385,8 @@ def test_nobody_without_a_good_certificate_gets_a_word(authority, tmp_path, vers
                 context.maximum_version = version
             found = {name: await refused(kme, context) for name, context in contexts.items()}
             assert found == {name: name != "good" for name in contexts}
-            assert kme.server.tally.requests == {("status", 200): 1}
+            asked = {what: n for what, n in kme.server.tally.requests.items() if n}
+            assert asked == {("status", 200): 1}
 
     run(main())
 

@@ -87,7 +87,10 @@ def test_both_take_each_other_s_certificate_or_one_does_not(parties, monkeypatch
         async with listening() as (address, _):
             plain = await asked(to(address))
             assert plain.state == "passed"
-            no_tls = await asked(to(address, files(authority, "alice")))
+            # It waits for us to say more, for as long as we wait for it.
+            with monkeypatch.context() as patch:
+                patch.setattr(reaching, "_CONNECT_S", 2.0)
+                no_tls = await asked(to(address, files(authority, "alice")))
             assert (no_tls.state, "TLS" in no_tls.detail) == ("failed", True), no_tls
 
     asyncio.run(run())
