@@ -4,7 +4,6 @@
 #   VENV=.venv          where that is
 #   RUN_ARGS=           passed on by `make run` to `bellrelay run`
 #   PYTEST_ARGS=        passed on by `make test` and `make soak` to pytest
-#   WORKERS=            processes of `make test`; default: one more than cores, as tests wait for much
 #   BOARDS=             what `make boards` builds; default: every board
 
 VENV ?= .venv
@@ -14,7 +13,6 @@ PYTHON := $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; 
 endif
 
 BIN := $(VENV)/bin
-WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test lint soak proofs bench boards docs docs-figures clean check-machine
@@ -26,7 +24,7 @@ run: $(VENV)/.installed-run  ## simulated photons through real gateware to annou
 	$(BIN)/bellrelay run $(RUN_ARGS)
 
 test: lint  ## style, types, layers and all tests but the long ones
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/.installed-dev  ## style, types and layers
 	$(BIN)/ruff check

@@ -21,6 +21,7 @@ def app() -> typer.Typer:
     return app_of(register)
 
 
+@pytest.mark.soak
 def test_a_burst_of_requests_and_of_announcements(
     app: typer.Typer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

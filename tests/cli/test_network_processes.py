@@ -58,6 +58,7 @@ def sound(told: Mapping[str, Any], relays: int, pairs: int) -> Mapping[str, Any]
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.soak
 def test_two_relays_with_a_pair_each(tmp_path: Path) -> None:
     plot = tmp_path / "processes.png"
     told = run("--relays", 2, "--seconds", 5, "--plot", plot)

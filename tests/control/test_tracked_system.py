@@ -133,6 +133,7 @@ def sifted_of(system):
     return [row for row in system.rows("alice") if "tallies" in row.record]
 
 
+@pytest.mark.soak
 def test_one_sender_is_steered_and_both_lie_in_their_windows(tmp_path):
     """Drift of thirty times 10 ns per hour, so that seconds show what hours do."""
     link = {

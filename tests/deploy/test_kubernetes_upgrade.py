@@ -150,6 +150,7 @@ def test_what_could_be_applied_in_part_is_taken_back(upgrade):
     assert (code, upgrade.there()) == (1, FIRST)
 
 
+@pytest.mark.soak
 def test_a_site_that_is_not_well_for_long_is_taken_back(upgrade):
     code, said = upgrade.run(site("two", "two"), [0, *[8] * 6], "9")
     assert (code, upgrade.there()) == (1, FIRST)
@@ -162,6 +163,7 @@ def test_a_site_that_is_not_well_for_long_is_taken_back(upgrade):
     assert "not well at the end" in said
 
 
+@pytest.mark.soak
 def test_what_cannot_be_taken_back_is_told(upgrade):
     upgrade.cluster.broken.add("two")
     upgrade.cluster.refused_for_good.add("one")

@@ -64,6 +64,7 @@ def until(met: Any) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.soak
 def test_the_page_brings_a_bridge_to_push_again(managers: Managers) -> None:
     managers.kms["kme-a"].close()
     managers.sites.add_blocks(1, UNITS)

@@ -128,6 +128,7 @@ def test_every_query_of_every_dashboard_finds_data_in_a_run(tmp_path, requires_p
     assert unhealthy == []
 
 
+@pytest.mark.soak
 def test_what_the_collector_missed_is_sent_when_it_is_back(tmp_path, requires_program):
     """An agent beside the daemon keeps samples on disk while the collector is away."""
     program = requires_program("prometheus", "apt-get install prometheus")
