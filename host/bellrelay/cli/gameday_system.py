@@ -9,8 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from bellrelay.cli.daemon_health import health_of
 from bellrelay.cli.gameday_files import RELAYS, RESERVE_BITS, SETTLE_S, GamedayFiles
 from bellrelay.cli.gameday_operator import Operator
 from bellrelay.cli.gameday_pools import SECRET, bring_secret, drain_pools
@@ -464,16 +463,7 @@ class GamedaySystem:
 
     def status(self, name: str) -> dict[str, Any]:
         """What /health of a daemon says; empty if nobody answers."""
-        url = f"http://127.0.0.1:{self.files.ports[name]}/health"
-        try:
-            with urllib.request.urlopen(url, timeout=_ASK_S) as answer:
-                return dict(json.load(answer))
-        except urllib.error.HTTPError as error:
-            with contextlib.suppress(ValueError):
-                return dict(json.load(error))
-        except (OSError, ValueError):
-            pass
-        return {}
+        return health_of(self.files.ports[name], _ASK_S)
 
     def link_s(self, relay: str) -> float:
         """Link time of a relay's twin, of the acquisition that runs."""

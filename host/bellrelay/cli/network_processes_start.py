@@ -10,12 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from bellrelay.cli.daemon_health import health_of
 from bellrelay.cli.gameday_files import SHAPES, GamedayShape
 from bellrelay.cli.run_certificates import make_certificates, tls_files
 from bellrelay.cli.run_delivery import RunningKme, start_kmes
@@ -46,7 +44,6 @@ __all__ = [
     "PairOfProcesses",
     "ProcessNetwork",
     "RelayOfProcesses",
-    "health_of",
     "windows_elsewhere",
 ]
 
@@ -55,7 +52,6 @@ SECURITY = {"secrecy": 0.01, "correctness": 1e-6, "authentication": 1e-9}
 """Of blocks of seconds: nothing here says how a real link performs."""
 _SECRET_BYTES = 1 << 21
 _START_S = 120.0
-_ASK_S = 5.0
 _LONGEST_S = 7200.0
 """Light after which a sender of a shared relay sends nothing any more."""
 
@@ -299,20 +295,6 @@ class ProcessNetwork:
     def close(self) -> None:
         """End everything at once."""
         self._stack.close()
-
-
-def health_of(port: int) -> dict[str, Any]:
-    """What a daemon's /health says; empty: it does not answer."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=_ASK_S) as answer:
-            body: dict[str, Any] = json.load(answer)
-    except urllib.error.HTTPError as error:  # not well, and says so
-        with error, contextlib.suppress(ValueError):
-            return dict(json.load(error))
-        return {}
-    except (OSError, ValueError):
-        return {}
-    return body
 
 
 def windows_elsewhere(pairs: int, window: int) -> list[list[int]]:

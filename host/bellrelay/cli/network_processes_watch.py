@@ -10,12 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bellrelay.cli.daemon_health import health_of
 from bellrelay.cli.measured_pair import busy_seconds, cpu_seconds
-from bellrelay.cli.network_processes_start import (
-    PairOfProcesses,
-    ProcessNetwork,
-    health_of,
-)
+from bellrelay.cli.network_processes_start import PairOfProcesses, ProcessNetwork
 from bellrelay.cli.run_delivery import application_context
 from bellrelay.cli.run_endpoints import ROLES
 from bellrelay.cli.run_processes import RunFailed
